@@ -1,0 +1,59 @@
+"""happy: applications with web and mail doors over one durable order of events.
+
+What an author needs is here; what a test of an application needs is in ``happy.testing``.
+"""
+
+from happy.app import App, handles, query
+from happy.context import Context
+from happy.effects import Call, SendMail
+from happy.errors import (
+    BadRequest,
+    Busy,
+    DefinitionError,
+    DuplicateKey,
+    HandlerFailed,
+    HappyError,
+    Refused,
+    Unavailable,
+)
+from happy.event import (
+    Blob,
+    CallEnded,
+    Configured,
+    Mail,
+    MailDelayed,
+    MailFailed,
+    MailSent,
+    event,
+)
+from happy.routes import MailRoutes
+from happy.state import Table, state, table
+
+__all__ = [
+    "App",
+    "BadRequest",
+    "Blob",
+    "Busy",
+    "Call",
+    "CallEnded",
+    "Configured",
+    "Context",
+    "DefinitionError",
+    "DuplicateKey",
+    "HandlerFailed",
+    "HappyError",
+    "Mail",
+    "MailDelayed",
+    "MailFailed",
+    "MailRoutes",
+    "MailSent",
+    "Refused",
+    "SendMail",
+    "Table",
+    "Unavailable",
+    "event",
+    "handles",
+    "query",
+    "state",
+    "table",
+]

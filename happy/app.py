@@ -1,0 +1,245 @@
+"""What an application is: a state, its handlers and queries, and its doors.
+
+The class says everything; ``definition_of`` reads it once and complains about all that cannot
+work. An instance is one configured application: it has a name, settings and a stream, and it
+is the ``self`` of the doors. Handlers and queries have no ``self``: they are functions of the
+state, so that the same events always give the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeVar
+
+import attrs
+
+from happy.errors import DefinitionError
+from happy.event import (
+    SYSTEM_EVENTS,
+    Blob,
+    Configured,
+    Entry,
+    EventMeta,
+    Exchange,
+    Mail,
+    event_meta,
+)
+from happy.routes import MailRoutes
+from happy.state import is_state
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+exchange: ContextVar[Exchange | None] = ContextVar("happy_exchange", default=None)
+"""The exchange that the running door code belongs to; set by the doors."""
+
+
+class BlobWriter(Protocol):
+    """Takes a large body piece by piece, outside the memory; see ``StreamPort.blob_writer``."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+
+    def seal(self) -> Awaitable[Blob]:
+        """Make what was written durable under its digest; fires with the ``Blob``."""
+
+    def abandon(self) -> None:
+        """Forget what was written; harmless after ``seal``."""
+
+
+class BlobReader(Protocol):
+    """Reads a stored body back, piece by piece."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, empty at the end."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class StreamPort(Protocol):
+    """What a door sees of a stream, here or in another process."""
+
+    def submit(self, event: object, exchange: Exchange) -> Awaitable[Any]:
+        """Put an event in the order; fires with the handler's reply once it is durable.
+
+        Fails with ``Refused``, ``HandlerFailed``, ``KeyReused`` or an ``Unavailable``.
+        """
+
+    def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Fire with what a query of the state returns."""
+
+    def blob_writer(self) -> BlobWriter:
+        """Return a place for a body that is too large for the memory."""
+
+    def open_blob(self, blob: Blob) -> BlobReader:
+        """Open a stored body; ``FileNotFoundError`` when it is not there."""
+
+
+class handles:  # noqa: N801 - reads as a decorator
+    """Declare the handler of an event type: a pure ``(state, event, context) -> reply``.
+
+    The handler changes ``state`` in place and returns the reply, or raises ``Refused``; when
+    it raises anything, nothing has changed. It must depend on nothing but its arguments.
+    """
+
+    def __init__(self, *event_types: type) -> None:
+        for event_type in event_types:
+            event_meta(event_type)
+        self.event_types = event_types
+
+    def __call__(self, function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
+        plain = function.__func__ if isinstance(function, staticmethod) else function
+        _mark(plain, "__happy_handles__", self.event_types)
+        return staticmethod(plain)
+
+
+def query(function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
+    """Declare a query: a pure function of the state, first argument ``state``, that reads only.
+
+    Doors call it with ``await self.ask(self.name, ...)``.
+    """
+    plain = function.__func__ if isinstance(function, staticmethod) else function
+    _mark(plain, "__happy_query__", True)
+    return staticmethod(plain)
+
+
+def _mark(function: Any, name: str, value: object) -> None:
+    setattr(function, name, value)
+
+
+def _knows_nobody(_state: Any) -> bool:
+    return False
+
+
+class App:
+    """An application; subclass it and declare ``state``, handlers, queries and doors.
+
+    ``state`` is the ``@state`` class. ``http``, when given, is a ``klein.Klein``; ``mail``,
+    when given, a ``MailRoutes``. ``Settings``, when given, is the attrs class of what the
+    configuration may set.
+    """
+
+    state: ClassVar[type]
+    http: ClassVar[Any] = None
+    mail: ClassVar[MailRoutes | None] = None
+    Settings: ClassVar[type | None] = None
+
+    def __init__(
+        self,
+        name: str,
+        stream: StreamPort,
+        settings: Any = None,
+        domains: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.domains = domains
+        self._stream = stream
+
+    def submit(self, event: object) -> Awaitable[Any]:
+        """Put an event in the order; ``await`` the handler's reply, durable when it comes.
+
+        Raises ``Refused`` when the handler refused, ``HandlerFailed`` when it raised, and an
+        ``Unavailable`` when the event was not admitted.
+        """
+        here = exchange.get()
+        return self._stream.submit(event, here if here is not None else Exchange("internal"))
+
+    def ask(self, query: Callable[..., R], *args: Any, **kwargs: Any) -> Awaitable[R]:
+        """``await`` what a query of the state returns; it sees durable events only."""
+        if not hasattr(query, "__happy_query__"):
+            raise DefinitionError(f"{query.__qualname__} is not a query: declare it with @query")
+        return self._stream.ask(query, *args, **kwargs)
+
+    def open_blob(self, blob: Blob) -> BlobReader:
+        """Open a large body that an event named; read-only, for doors."""
+        return self._stream.open_blob(blob)
+
+    def blob_writer(self) -> BlobWriter:
+        """Return a place to put a large body before an event names it; for doors."""
+        return self._stream.blob_writer()
+
+    def knows_recipient(self, local: str) -> Awaitable[bool]:
+        """``await`` whether a mail route takes this local part now; asked at RCPT."""
+        routes = self.mail
+        if routes is None:
+            return self._stream.ask(_knows_nobody)
+        return self._stream.ask(routes.knows, local)
+
+
+Handler = Callable[..., Any]
+
+
+@attrs.frozen
+class Definition:
+    """What an application class declares, checked and ready for the machine."""
+
+    app: type[App]
+    state: type
+    handlers: Mapping[type, Handler]
+    events: Mapping[tuple[str, int], type]
+    """Every event type that may stand in the journal, by name and version."""
+
+
+def definition_of(app: type[App]) -> Definition:
+    """Read an application class; ``DefinitionError`` names what cannot work in it."""
+    if not (isinstance(app, type) and issubclass(app, App)):
+        raise DefinitionError(f"{app!r} is not a happy application: subclass happy.App")
+    state = getattr(app, "state", None)
+    if state is None or not is_state(state):
+        raise DefinitionError(f"{app.__qualname__}: set state to a class declared with @state")
+    handlers = _handlers_of(app)
+    if app.mail is not None:
+        if Mail in handlers:
+            raise DefinitionError(
+                f"{app.__qualname__}: mail routes and a handler of Mail; keep one of them"
+            )
+        handlers[Mail] = app.mail.deliver
+    if app.Settings is not None and not attrs.has(app.Settings):
+        raise DefinitionError(f"{app.__qualname__}: Settings must be an attrs class")
+    return Definition(app, state, handlers, _events_of(app, handlers))
+
+
+def _handlers_of(app: type[App]) -> dict[type, Handler]:
+    handlers: dict[type, Handler] = {}
+    for name in dir(app):
+        function = getattr(app, name, None)
+        for event_type in getattr(function, "__happy_handles__", ()):
+            if event_type in handlers:
+                raise DefinitionError(
+                    f"{app.__qualname__}: {handlers[event_type].__name__} and {name} both "
+                    f"handle {event_type.__name__}; keep one"
+                )
+            assert callable(function)
+            handlers[event_type] = function
+    return handlers
+
+
+def _events_of(app: type[App], handlers: Mapping[type, Handler]) -> dict[tuple[str, int], type]:
+    events: dict[tuple[str, int], type] = {}
+    for event_type in (*SYSTEM_EVENTS, *handlers):
+        meta: EventMeta = event_meta(event_type)
+        known = events.setdefault((meta.name, meta.version), event_type)
+        if known is not event_type:
+            raise DefinitionError(
+                f"{app.__qualname__}: {known.__qualname__} and {event_type.__qualname__} have "
+                f"the same journal name {meta.name!r}; give one of them @event(name=...)"
+            )
+    return events
+
+
+__all__: Final = [
+    "App",
+    "BlobReader",
+    "BlobWriter",
+    "Configured",
+    "Definition",
+    "Entry",
+    "StreamPort",
+    "definition_of",
+    "exchange",
+    "handles",
+    "query",
+]

@@ -1,0 +1,180 @@
+"""The machine: a state and entries in, outcomes out; the same on every replay.
+
+This is a fold, and the only place that runs handlers. It knows no clock, no chance and no
+disk: the moment is the entry's, the random generator is seeded from the journal's identity and
+the entry's seq, and what a handler owes to the world is kept in its context until it has
+returned. A handler that raises leaves nothing behind - no change, no debt - and its outcome,
+*refused* or *failed*, is as much a part of history as a reply: a replay comes to it again.
+
+What does not repeat itself must not become history. An event that fails for want of memory,
+or because somebody pressed Ctrl-C, might well succeed in the next replay; such an end is taken
+back and raised, and the stream halts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from happy.app import Definition
+from happy.codec import settings_from_bytes
+from happy.context import Context
+from happy.effects import SETTLING, Outbox, Timer
+from happy.errors import Refused
+from happy.event import (
+    Configured,
+    Entry,
+    FailedOutcome,
+    Outcome,
+    RefusedOutcome,
+    Reply,
+    TimerFired,
+)
+from happy.state import Undo
+
+
+class RandomSource(Protocol):
+    """What handlers draw from; ``random.Random`` outside the tests."""
+
+    def random(self) -> float:
+        """Return a float in [0, 1)."""
+
+
+@attrs.frozen
+class Remembered:
+    """What became of an idempotency key."""
+
+    fingerprint: bytes | None
+    seq: int
+    outcome: Outcome
+
+
+class Keys:
+    """The keys of the latest events that had one, and their outcomes; part of the state."""
+
+    def __init__(self, remembered_max: int) -> None:
+        self._remembered_max = remembered_max
+        self._known: OrderedDict[str, Remembered] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, key: str) -> Remembered | None:
+        """Return what became of a key, or None when it is new or forgotten."""
+        return self._known.get(key)
+
+    def add(self, key: str, remembered: Remembered) -> None:
+        """Remember an outcome, forgetting the oldest when there are too many."""
+        self._known[key] = remembered
+        if len(self._known) > self._remembered_max:
+            self._known.popitem(last=False)
+
+
+class Machine:
+    """One application's state and the fold that moves it; see the head of this module."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        journal_id: bytes,
+        random_of: Callable[[int], Any],
+        keys_remembered_max: int,
+    ) -> None:
+        self.state = definition.state()
+        self.outbox = Outbox()
+        self.keys = Keys(keys_remembered_max)
+        self.configured = Configured(b"")
+        self.seq = 0
+        self.time_ns = 0
+        self.failed = 0
+        self._app = definition.app
+        self._handlers = definition.handlers
+        self._undo = Undo(self.state)
+        self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)))
+        self._settings_of = _settings_reader(definition)
+
+    def apply(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Apply entries in their order; one outcome each.
+
+        Raises ``ValueError`` when an entry is not the next one: the caller lost its place.
+        """
+        outcomes: list[Outcome] = []
+        for entry in entries:
+            if entry.seq != self.seq + 1:
+                raise ValueError(f"entry {entry.seq} after {self.seq}: not the next one")
+            outcomes.append(self._one(entry))
+            self.seq = entry.seq
+            self.time_ns = entry.time_ns
+        return outcomes
+
+    def _one(self, entry: Entry) -> Outcome:
+        if entry.key is None:
+            return self._handle(entry)
+        known = self.keys.get(entry.key)
+        if known is not None:
+            return known.outcome
+        outcome = self._handle(entry)
+        self.keys.add(entry.key, Remembered(entry.fingerprint, entry.seq, outcome))
+        return outcome
+
+    def _handle(self, entry: Entry) -> Outcome:
+        event = entry.event
+        if isinstance(event, SETTLING):
+            owed = self.outbox.settle(event)
+            if isinstance(event, TimerFired):
+                if owed is None:
+                    return Reply(None)
+                assert isinstance(owed.effect, Timer)
+                event = owed.effect.event
+        elif isinstance(event, Configured):
+            self.configured = event
+            self._context.configure(self._settings_of(event.settings), event.domains)
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            return Reply(None)
+        return self._run(handler, entry, event)
+
+    def _run(self, handler: Callable[..., Any], entry: Entry, event: object) -> Outcome:
+        context = self._context
+        context.enter(entry.seq, entry.time_ns)
+        self._undo.save()
+        try:
+            value = handler(self.state, event, context)
+        except Refused as no:
+            self._undo.rollback()
+            return RefusedOutcome(str(no), no.http_status, no.smtp_code, no.smtp_status)
+        except MemoryError:
+            self._undo.rollback()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its outcome
+            self._undo.rollback()
+            self.failed += 1
+            return FailedOutcome(entry.seq, error)
+        except BaseException:
+            self._undo.rollback()
+            raise
+        self._undo.commit()
+        if context.owed:
+            for owed in context.owed:
+                self.outbox.owe(owed)
+        return Reply(value)
+
+
+def seed_of(journal_id: bytes, seq: int) -> int:
+    """Return the seed of an entry's random generator.
+
+    The journal's identity keeps it from being guessed by those who do not hold the journal,
+    so that a handler may draw tokens from it.
+    """
+    material = hashlib.blake2b(b"%d" % seq, key=journal_id, digest_size=32)
+    return int.from_bytes(material.digest(), "big")
+
+
+def _settings_reader(definition: Definition) -> Callable[[bytes], Any]:
+
+    cls = definition.app.Settings
+    return lambda data: None if cls is None or not data else settings_from_bytes(data, cls)

@@ -1,0 +1,217 @@
+"""The house: several applications in one process, each with its stream and its doors.
+
+Starting is all or nothing, in this order: ports are bound (nobody is served yet), journals are
+locked and replayed, and then the reactor serves. Whatever fails is one sentence and an exit
+status that is not 0. Stopping is the way back: doors close, what was admitted is finished, and
+the journals get their close marks, all within a bounded time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from happy.app import App
+from happy.config import AppConfig, Config
+from happy.control import SOCKET_MODE, SOCKET_NAME, ControlFactory
+from happy.doors import Door, doors_of, runners_of
+from happy.errors import HappyError, StartError
+from happy.event import Configured
+from happy.journal.disk import FileDisk
+from happy.stream import Stream
+from happy.world import real_world
+
+log = Logger()
+
+_SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path, unix(7)
+
+
+class Hosted:
+    """One application in the container."""
+
+    def __init__(self, config: AppConfig, container: Config, reactor: Any) -> None:
+        self.config = config
+        world, self._thread = real_world(reactor, config.name)
+        disk = FileDisk(container.data / config.name)
+        self.stream = Stream(config.name, config.definition, disk, world, config.limits)
+        self.app: App = config.app(config.name, self.stream, config.settings, config.domains)
+        self.doors = doors_of(self.app, config, container, reactor)
+        self._runners = runners_of(self.stream, config, container, reactor)
+
+    def open(self) -> None:
+        """Replay the journal; a ``JournalError`` says why not."""
+        self.stream.open()
+
+    def begin(self) -> None:
+        """Admit events; perform what is owed."""
+        self._thread.start()
+        self.stream.debts.runners.update(self._runners)
+        self.stream.begin(Configured(self.config.settings_json, self.config.domains))
+
+    def status(self) -> dict[str, Any]:
+        """Return how the application is, its doors included."""
+        return {**self.stream.status(), "doors": [door.status() for door in self.doors]}
+
+    def close(self) -> Deferred[None]:
+        """Let the doors and the runners finish, then seal the journal."""
+        finishing: list[Deferred[Any]] = [door.drain() for door in self.doors]
+        finishing += [runner.stop() for runner in self._runners.values()]
+        return (
+            gatherResults(finishing, consumeErrors=True)
+            .addErrback(lambda f: log.failure("{name}: closing", f, name=self.config.name))
+            .addCallback(lambda _: self.stream.close())
+            .addBoth(self._stop_thread)
+        )
+
+    def release(self) -> None:
+        """Let go of a journal that was opened and never begun."""
+        self.stream.abandon()
+
+    def _stop_thread(self, result: Any) -> Any:
+        if self._thread.started:
+            self._thread.stop()
+        return result
+
+
+class Container(Service):
+    """The service that ``twistd happy`` runs.
+
+    ``give_up`` is called with a sentence when the container cannot start or cannot go on; it
+    must end the process with a status that is not 0.
+    """
+
+    name = "happy"  # type: ignore[assignment]
+
+    def __init__(self, config: Config, reactor: Any, give_up: Callable[[str], None]) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._give_up = give_up
+        self._ports: list[IListeningPort] = []
+        self.hosted = [Hosted(app, config, reactor) for app in config.apps]
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, while the process may still bind low ones."""
+        for hosted in self.hosted:
+            for door in hosted.doors:
+                self._listen(hosted.config.name, door)
+
+    def startService(self) -> None:
+        """Replay the journals and serve."""
+        if not self._ports:
+            self.privilegedStartService()
+        opened: list[Hosted] = []
+        try:
+            for hosted in self.hosted:
+                hosted.open()
+                opened.append(hosted)
+        except HappyError as error:
+            for done in opened:
+                done.release()
+            self._close_ports()
+            self._give_up(f"{hosted.config.name}: {error}")
+            return
+        for hosted in opened:
+            hosted.begin()
+            hosted.stream.halted.addCallback(self._halted, hosted.config.name)
+        self._listen_for_control()
+        super().startService()
+        for hosted in self.hosted:
+            for door in hosted.doors:
+                log.info(
+                    "{name}: {kind} on {where}",
+                    name=hosted.config.name,
+                    kind=door.kind,
+                    where=door.where,
+                )
+        log.info("happy is serving {apps}", apps=", ".join(h.config.name for h in self.hosted))
+
+    def stopService(self) -> Deferred[None]:
+        """Close the doors, finish what was admitted, seal the journals."""
+        super().stopService()
+        closing = self._close_ports()
+        closed = gatherResults([hosted.close() for hosted in self.hosted], consumeErrors=True)
+        grace_s = max(app.limits.drain_timeout_s for app in self._config.apps)
+        closed.addTimeout(grace_s + 1, self._reactor)
+        return gatherResults([closing, closed]).addErrback(self._not_closed).addCallback(_nothing)
+
+    def status(self) -> dict[str, Any]:
+        """Return how the container is, for ``happy status``."""
+        return {
+            "config": str(self._config.path),
+            "data": str(self._config.data),
+            "apps": [hosted.status() for hosted in self.hosted],
+        }
+
+    def _listen(self, name: str, door: Door) -> None:
+        endpoint = serverFromString(self._reactor, door.endpoint)
+        failures: list[Failure] = []
+
+        def listens(port: IListeningPort) -> None:
+            self._ports.append(port)
+            door.where = str(port.getHost())
+
+        endpoint.listen(door.factory).addCallbacks(listens, failures.append).addCallback(
+            lambda _: self._cannot_listen(name, door, failures)
+        )
+        # Nearly every endpoint answers at once; then the start ends here, not in a callback.
+        self._cannot_listen(name, door, failures)
+
+    def _cannot_listen(self, name: str, door: Door, failures: list[Failure]) -> None:
+        if not failures:
+            return
+        self._close_ports()
+        self._give_up(
+            f"{name}: {door.kind} cannot listen on {door.endpoint}: "
+            f"{_why_not(failures[0].value)}"
+        )
+
+    def _listen_for_control(self) -> None:
+        path = self._config.data / SOCKET_NAME
+        if len(bytes(path)) > _SOCKET_PATH_BYTES_MAX:
+            log.warn("{path} is too long for a socket: `happy status` cannot ask", path=path)
+            return
+        path.unlink(missing_ok=True)
+        endpoint = UNIXServerEndpoint(self._reactor, str(path), mode=SOCKET_MODE)
+        endpoint.listen(ControlFactory({"status": self.status})).addCallbacks(
+            self._ports.append,
+            lambda f: log.warn("no control socket: {why}", why=f.getErrorMessage()),
+        )
+
+    def _close_ports(self) -> Deferred[Any]:
+        ports, self._ports = self._ports, []
+        return gatherResults([_stop(port) for port in ports])
+
+    def _halted(self, reason: BaseException, name: str) -> None:
+        self._close_ports()
+        self._give_up(f"{name}: halted: {reason}")
+
+    def _not_closed(self, failure: Failure) -> None:
+        log.warn("not everything was finished in time: {why}", why=failure.getErrorMessage())
+
+
+def _stop(port: IListeningPort) -> Deferred[Any]:
+    return port.stopListening() or succeed(None)
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+def _why_not(error: BaseException | None) -> str:
+    if isinstance(error, CannotListenError):
+        reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+        return reason.lower()
+    return str(error)
+
+

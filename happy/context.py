@@ -1,0 +1,127 @@
+"""What a handler is told beside the event, and what it may owe to the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from happy.effects import Call, Effect, EffectId, Owed, SendMail, Timer
+from happy.event import Blob, event_meta, moment, nanoseconds
+
+
+class Context:
+    """The third argument of a handler.
+
+    ``seq`` is the event's place, ``time`` its moment (an aware datetime, never going
+    backwards), ``random`` a ``random.Random`` that draws the same on every replay.
+    ``settings`` and ``domains`` are what the configuration said when the event came.
+    ``recipient`` is the address that a mail route matched.
+    """
+
+    __slots__ = (
+        "_random",
+        "_random_of",
+        "domains",
+        "owed",
+        "recipient",
+        "seq",
+        "settings",
+        "time_ns",
+    )
+
+    def __init__(self, random_of: Callable[[int], Any]) -> None:
+        self._random_of = random_of
+        self._random: Any = None
+        self.settings: Any = None
+        self.domains: tuple[str, ...] = ()
+        self.enter(0, 0)
+
+    def configure(self, settings: Any, domains: tuple[str, ...]) -> None:
+        """Take in what the configuration says from now on; for the machine."""
+        self.settings = settings
+        self.domains = domains
+
+    def enter(self, seq: int, time_ns: int) -> None:
+        """Make ready for the next event; for the machine."""
+        self.seq = seq
+        self.time_ns = time_ns
+        self.recipient = ""
+        self.owed: list[Owed] = []
+        self._random = None
+
+    @property
+    def time(self) -> datetime:
+        """The moment of the event, to the microsecond."""
+        return moment(self.time_ns)
+
+    @property
+    def random(self) -> Any:
+        """A ``random.Random`` of this event's own; the same numbers on every replay."""
+        if self._random is None:
+            self._random = self._random_of(self.seq)
+        return self._random
+
+    def token(self, bytes_count: int = 16) -> str:
+        """Return an unguessable word of small letters and digits, the same on every replay.
+
+        It is as secret as the journal: who can read the journal can compute it.
+        """
+        number: bytes = self.random.randbytes(bytes_count)
+        return number.hex()
+
+    def mail(  # noqa: PLR0913 - an envelope has as many parts
+        self,
+        recipients: str | Iterable[str],
+        header: bytes,
+        content: bytes | Blob = b"",
+        *,
+        reverse_path: str,
+        content_offset: int = 0,
+        tag: str = "",
+    ) -> None:
+        """Owe a message to each recipient; it goes out after this event is durable.
+
+        ``header`` ends with the empty line, ``content`` follows it; both have CRLF line ends
+        (``happy.message`` makes them). A large body is passed as the ``Blob`` it came as, and
+        ``content_offset`` leaves out its own header. ``reverse_path`` is where bounces go,
+        empty for none. Each recipient's end arrives as ``MailSent`` or ``MailFailed`` with
+        ``tag`` in it.
+        """
+        for recipient in [recipients] if isinstance(recipients, str) else recipients:
+            for address in (recipient, reverse_path):
+                if any(c in address for c in "\r\n\0<> "):
+                    raise ValueError(f"not a mail address: {address!r}")
+            self._owe(
+                SendMail(recipient, reverse_path, header, content, content_offset, tag),
+                self.time_ns,
+            )
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes = b"",
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        tag: str = "",
+    ) -> None:
+        """Owe an HTTP request; its end arrives as ``CallEnded`` with ``tag`` in it."""
+        self._owe(Call(method, url, body, tuple(headers), tag), self.time_ns)
+
+    def after(self, delay: timedelta, event: object) -> EffectId:
+        """Owe ``event`` to this application, ``delay`` from now; return the timer's id."""
+        return self._timer(self.time_ns + delay // timedelta(microseconds=1) * 1000, event)
+
+    def at(self, when: datetime, event: object) -> EffectId:
+        """Owe ``event`` to this application at a moment, at once when it is past."""
+        return self._timer(nanoseconds(when), event)
+
+    def _timer(self, due_ns: int, event: object) -> EffectId:
+        event_meta(type(event))
+        return self._owe(Timer(event), due_ns)
+
+    def _owe(self, effect: Effect, due_ns: int) -> EffectId:
+        effect_id = (self.seq, len(self.owed))
+        self.owed.append(Owed(effect_id, effect, self.time_ns, due_ns))
+        return effect_id

@@ -1,0 +1,134 @@
+"""The outbox: what is owed to the world, as a fold over events.
+
+A handler owes an effect by calling its context; the debt is part of the outcome and never
+written down itself, for the same events always owe the same. What comes of it - sent, delayed,
+failed, fired - is an event like any other, and settles the debt here. So the outbox is right
+after any replay, and a replay sends nothing: only an open stream looks at what is ``due``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from happy.event import Blob, CallEnded, MailDelayed, MailFailed, MailSent, TimerFired
+
+EffectId = tuple[int, int]
+"""The seq of the event whose handler owed it, and which of its effects it was: 0, 1, 2 ..."""
+
+
+@attrs.frozen
+class SendMail:
+    """Owed: one message to one recipient.
+
+    The message is ``header`` followed by ``content`` from byte ``content_offset`` on, with
+    CRLF line ends. ``tag`` is the application's own word for it and comes back in its end.
+    """
+
+    recipient: str
+    reverse_path: str
+    header: bytes
+    content: bytes | Blob = b""
+    content_offset: int = 0
+    tag: str = ""
+
+
+@attrs.frozen
+class Call:
+    """Owed: one HTTP request, with the effect's stable id as its ``Idempotency-Key``."""
+
+    method: str
+    url: str
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    tag: str = ""
+
+
+@attrs.frozen
+class Timer:
+    """Owed: an event at a moment."""
+
+    event: Any
+
+
+Effect = SendMail | Call | Timer
+
+
+@attrs.define
+class Owed:
+    """A debt: the effect, since when, how often tried, and when to try (again)."""
+
+    id: EffectId
+    effect: Effect
+    since_ns: int
+    due_ns: int
+    attempts: int = 0
+
+
+class Outbox:
+    """All that is owed and not yet done, earliest first."""
+
+    def __init__(self) -> None:
+        self._owed: dict[EffectId, Owed] = {}
+        self._heap: list[tuple[int, EffectId]] = []
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def __iter__(self) -> Iterator[Owed]:
+        return iter(self._owed.values())
+
+    def __contains__(self, effect_id: object) -> bool:
+        return effect_id in self._owed
+
+    def owe(self, owed: Owed) -> None:
+        """Take on a debt."""
+        self._owed[owed.id] = owed
+        heapq.heappush(self._heap, (owed.due_ns, owed.id))
+
+    def get(self, effect_id: EffectId) -> Owed | None:
+        """Return a debt that is not done, or None."""
+        return self._owed.get(effect_id)
+
+    def settle(self, event: object) -> Owed | None:
+        """Take in what became of a debt; return it when it is done, None when it stays.
+
+        An end that arrives twice, or for a debt nobody knows, changes nothing.
+        """
+        if isinstance(event, MailDelayed):
+            owed = self._owed.get((event.event_seq, event.n))
+            if owed is not None:
+                owed.attempts = event.attempts
+                owed.due_ns = event.retry_ns
+                heapq.heappush(self._heap, (owed.due_ns, owed.id))
+            return None
+        assert isinstance(event, MailSent | MailFailed | TimerFired | CallEnded)
+        return self._owed.pop((event.event_seq, event.n), None)
+
+    def next_due_ns(self) -> int | None:
+        """Return when the earliest debt that ``due`` has not handed out falls due."""
+        self._clean()
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now_ns: int) -> Iterator[Owed]:
+        """Hand out each debt that is due, once: again only after a delay or a restart."""
+        while True:
+            self._clean()
+            if not self._heap or self._heap[0][0] > now_ns:
+                return
+            yield self._owed[heapq.heappop(self._heap)[1]]
+
+    def _clean(self) -> None:
+        while self._heap:
+            due_ns, effect_id = self._heap[0]
+            owed = self._owed.get(effect_id)
+            if owed is not None and owed.due_ns == due_ns:
+                return
+            heapq.heappop(self._heap)
+
+
+SETTLING = (MailSent, MailFailed, MailDelayed, TimerFired, CallEnded)
+"""The events that settle or change a debt."""

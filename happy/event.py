@@ -1,0 +1,274 @@
+"""Declaring events; and the forms they take: Entry, Outcome, and the Exchange they came by.
+
+An event says what arrived. It is a frozen attrs class with a name and a version that go into
+the journal, and holds immutable values only, so that what was journaled is what is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar, dataclass_transform, overload
+
+import attrs
+
+from happy.errors import DefinitionError
+from happy.values import check_immutable
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@attrs.frozen
+class EventMeta:
+    """What the journal knows of an event class: its name and schema version."""
+
+    name: str
+    version: int
+
+
+@overload
+def event(cls: type[T], /) -> type[T]: ...
+@overload
+def event(*, version: int = 1, name: str | None = None) -> Callable[[type[T]], type[T]]: ...
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(attrs.field, attrs.Factory))
+def event(cls: Any = None, /, *, version: int = 1, name: str | None = None) -> Any:
+    """Declare an event: a frozen attrs class, known to the journal by ``name`` and ``version``.
+
+    ``name`` is the class's own name unless given; give it when you rename the class. Raises
+    ``DefinitionError`` when a field could change after it was journaled (a list, a dict).
+    """
+
+    def declare(cls: C) -> C:
+        made = attrs.frozen(cls, slots=True)
+        if version < 1:
+            raise DefinitionError(f"event {made.__name__}: version must be 1 or more")
+        made.__happy_event__ = EventMeta(name or made.__name__, version)
+        check_immutable(made, "event")
+        return made  # type: ignore[no-any-return]
+
+    return declare if cls is None else declare(cls)
+
+
+def event_meta(cls: type) -> EventMeta:
+    """Return the journal's name and version of an event class; ``DefinitionError`` if none."""
+    meta = cls.__dict__.get("__happy_event__")
+    if meta is None:
+        raise DefinitionError(f"{cls.__qualname__} is not an event: declare it with @event")
+    assert isinstance(meta, EventMeta)
+    return meta
+
+
+class Exchange:
+    """One exchange with a peer at a door: names what came, and collects what its answer shows.
+
+    ``source`` is where the event came from, as the journal tells it (``http POST /next``).
+    ``key`` and ``fingerprint`` are the peer's idempotency key and a digest of its request.
+    ``seqs`` are the places of the events that this exchange committed, in order.
+    """
+
+    __slots__ = ("_uses", "fingerprint", "key", "seqs", "source")
+
+    def __init__(
+        self, source: str, key: str | None = None, fingerprint: bytes | None = None
+    ) -> None:
+        self.source = source
+        self.key = key
+        self.fingerprint = fingerprint
+        self.seqs: list[int] = []
+        self._uses = 0
+
+    def claim_key(self) -> str | None:
+        """Return the key for the next event of this exchange: an exchange may submit several."""
+        if self.key is None:
+            return None
+        self._uses += 1
+        return self.key if self._uses == 1 else f"{self.key}#{self._uses}"
+
+
+class Entry:
+    """An event with its place (``seq``) and moment (``time_ns``, since 1970, UTC)."""
+
+    __slots__ = ("event", "fingerprint", "key", "seq", "source", "time_ns")
+
+    def __init__(  # noqa: PLR0913 - the journal's own fields, in the journal's order
+        self,
+        seq: int,
+        time_ns: int,
+        event: object,
+        source: str = "",
+        key: str | None = None,
+        fingerprint: bytes | None = None,
+    ) -> None:
+        self.seq = seq
+        self.time_ns = time_ns
+        self.event = event
+        self.source = source
+        self.key = key
+        self.fingerprint = fingerprint
+
+    @property
+    def time(self) -> datetime:
+        """The moment as an aware datetime, to the microsecond."""
+        return moment(self.time_ns)
+
+
+def moment(time_ns: int) -> datetime:
+    """Return nanoseconds since 1970 as an aware datetime, exact to the microsecond."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
+def nanoseconds(when: datetime) -> int:
+    """Return an aware datetime as nanoseconds since 1970; ``ValueError`` when it is naive."""
+    if when.tzinfo is None:
+        raise ValueError("a time without a timezone: write datetime(..., tzinfo=UTC)")
+    return (when - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+@attrs.frozen
+class Reply:
+    """The outcome of a handler that returned."""
+
+    value: Any
+
+
+@attrs.frozen
+class RefusedOutcome:
+    """The outcome of a handler that raised ``Refused``: what the peer hears."""
+
+    reason: str
+    http_status: int
+    smtp_code: int
+    smtp_status: str
+
+
+@attrs.frozen
+class FailedOutcome:
+    """The outcome of a handler that raised anything else; nothing changed.
+
+    ``error`` is the exception of this run, for the log; the outcome's identity is its seq.
+    """
+
+    seq: int
+    error: BaseException | None = attrs.field(default=None, eq=False)
+
+
+Outcome = Reply | RefusedOutcome | FailedOutcome
+
+
+# --- the events that happy itself puts in the order ------------------------------------------
+
+
+@attrs.frozen
+class Blob:
+    """A large body, kept beside the journal in a file named by its SHA-256 (hex)."""
+
+    sha256: str
+    size: int
+
+
+@event(name="happy.Configured")
+class Configured:
+    """The application started with other settings than the journal remembers.
+
+    ``settings`` is their JSON; handlers see them as ``context.settings``, so that a replay
+    sees what was true then, not what the configuration says today.
+    """
+
+    settings: bytes
+    domains: tuple[str, ...] = ()
+
+
+@event(name="happy.Mail")
+class Mail:
+    """A message as it came: the envelope, what is known of the peer, and its exact bytes.
+
+    ``header`` is the header section up to and including the empty line; ``content`` is the
+    whole message (header included) with CRLF line ends: inline, or a ``Blob`` when large.
+    """
+
+    reverse_path: str
+    recipients: tuple[str, ...]
+    header: bytes
+    content: bytes | Blob
+    peer: str = ""
+    helo: str = ""
+    protocol: str = "ESMTP"
+    tls: bool = False
+    options: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The length of the whole message in bytes."""
+        return self.content.size if isinstance(self.content, Blob) else len(self.content)
+
+
+@event(name="happy.TimerFired")
+class TimerFired:
+    """A timer came due: ``event_seq`` and ``n`` say which one was owed."""
+
+    event_seq: int
+    n: int
+
+
+@event(name="happy.MailSent")
+class MailSent:
+    """A message we owed was taken by the next server; its answer is ``reply``."""
+
+    event_seq: int
+    n: int
+    recipient: str
+    reverse_path: str = ""
+    tag: str = ""
+    reply: str = ""
+
+
+@event(name="happy.MailDelayed")
+class MailDelayed:
+    """A message we owe was not taken yet; ``attempts`` so far, next at ``retry_ns``."""
+
+    event_seq: int
+    n: int
+    recipient: str
+    attempts: int
+    retry_ns: int
+    reply: str = ""
+
+
+@event(name="happy.MailFailed")
+class MailFailed:
+    """A message we owed will never be taken; ``reply`` says why (5xx, or too old)."""
+
+    event_seq: int
+    n: int
+    recipient: str
+    reverse_path: str = ""
+    tag: str = ""
+    reply: str = ""
+
+
+@event(name="happy.CallEnded")
+class CallEnded:
+    """An HTTP call we owed came to its end: ``status`` and ``body``, or 0 and ``error``."""
+
+    event_seq: int
+    n: int
+    tag: str = ""
+    status: int = 0
+    body: bytes = b""
+    error: str = ""
+
+
+SYSTEM_EVENTS: Final = (
+    Configured,
+    Mail,
+    TimerFired,
+    MailSent,
+    MailDelayed,
+    MailFailed,
+    CallEnded,
+)

@@ -1,0 +1,241 @@
+"""The only door to the file system.
+
+Everything else says what it wants of a directory of files; this says how: private files,
+positioned writes, preallocation, ``fdatasync``, and a lock that lives as long as the process.
+``happy.testing.MemoryDisk`` is the same door without a file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from happy.errors import JournalError, Locked, NoRoom, SyncFailed
+from happy.journal.names import LOCK
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+
+class Disk(Protocol):
+    """A directory of files. Names may have one folder in them, made when needed."""
+
+    def lock(self) -> None:
+        """Take the directory for this process, making it if needed; ``Locked`` names who has it."""
+
+    def close(self) -> None:
+        """Let go of the files and the lock."""
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names of the files, in order; with ``folder``, of those in it."""
+
+    def size(self, name: str) -> int:
+        """Return the length of a file in bytes."""
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Return bytes of a file, fewer at its end."""
+
+    def create(self, name: str, size: int = 0) -> None:
+        """Make an empty file, or empty one that is there, with room for ``size`` bytes.
+
+        Raises ``NoRoom`` when there is none; then no file is left.
+        """
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        """Write all of ``data`` at ``offset``; ``NoRoom`` or ``SyncFailed`` when it cannot."""
+
+    def truncate(self, name: str, size: int) -> None:
+        """Cut a file."""
+
+    def sync(self, name: str) -> None:
+        """Make what was written to a file durable; ``SyncFailed`` is final for the process."""
+
+    def rename(self, name: str, to: str) -> None:
+        """Give a file another name, durably."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, durably."""
+
+    def forget(self, name: str) -> None:
+        """Say that a file will not be used soon."""
+
+
+class FileDisk:
+    """A ``Disk`` on a real directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files: dict[str, int] = {}
+        self._directory: int | None = None
+
+    def lock(self) -> None:
+        """See ``Disk``. The lock is on the directory itself: nobody can delete it by hand."""
+        try:
+            self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise JournalError(f"{self.path}: cannot be used: {_reason(error)}") from None
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(directory)
+            raise Locked(
+                f"{self.path}: in use by {self._holder()}; stop that process, or give this "
+                "application another data directory"
+            ) from None
+        self._directory = directory
+        try:
+            with self._opened(LOCK, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as lock:
+                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            self.close()
+            raise JournalError(f"{self.path}: cannot be written: {_reason(error)}") from None
+
+    def close(self) -> None:
+        """See ``Disk``."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
+
+    def names(self, folder: str = "") -> list[str]:
+        """See ``Disk``."""
+        prefix = f"{folder}/" if folder else ""
+        try:
+            return sorted(
+                prefix + found.name for found in (self.path / folder).iterdir() if found.is_file()
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise JournalError(f"{self.path}: cannot be read: {_reason(error)}") from None
+
+    def size(self, name: str) -> int:
+        """See ``Disk``."""
+        return (self.path / name).stat().st_size
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """See ``Disk``."""
+        try:
+            with (self.path / name).open("rb", buffering=0) as file:
+                file.seek(offset)
+                return file.read(-1 if size is None else size) or b""
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise JournalError(f"{self.path / name}: cannot be read: {_reason(error)}") from None
+
+    def create(self, name: str, size: int = 0) -> None:
+        """See ``Disk``."""
+        folder = (self.path / name).parent
+        try:
+            if not folder.is_dir():
+                folder.mkdir(mode=DIRECTORY_MODE)
+                self._sync_directory(self.path)
+            file = self._file(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            if size:
+                os.posix_fallocate(file, 0, size)
+                os.fsync(file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self.remove(name)
+            raise self._failure(name, error) from None
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        """See ``Disk``. Only ``pwrite``, so that a position is never anybody else's."""
+        file = self._file(name)
+        view = memoryview(data)
+        try:
+            while view:
+                written = os.pwrite(file, view, offset)
+                offset += written
+                view = view[written:]
+        except OSError as error:
+            raise self._failure(name, error) from None
+
+    def truncate(self, name: str, size: int) -> None:
+        """See ``Disk``."""
+        try:
+            os.ftruncate(self._file(name), size)
+        except OSError as error:
+            raise self._failure(name, error) from None
+
+    def sync(self, name: str) -> None:
+        """See ``Disk``."""
+        try:
+            os.fdatasync(self._file(name))
+        except OSError as error:
+            raise SyncFailed(
+                f"{self.path / name}: the disk did not keep it: {_reason(error)}"
+            ) from None
+
+    def rename(self, name: str, to: str) -> None:
+        """See ``Disk``."""
+        self._forget(name)
+        self._forget(to)
+        try:
+            (self.path / name).rename(self.path / to)
+            self._sync_directory((self.path / to).parent)
+        except OSError as error:
+            raise self._failure(to, error) from None
+
+    def remove(self, name: str) -> None:
+        """See ``Disk``."""
+        self._forget(name)
+        (self.path / name).unlink(missing_ok=True)
+        self._sync_directory((self.path / name).parent)
+
+    def forget(self, name: str) -> None:
+        """See ``Disk``."""
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        file = self._files.pop(name, None)
+        if file is not None:
+            os.close(file)
+
+    def _file(self, name: str, flags: int = os.O_RDWR) -> int:
+        file = self._files.get(name)
+        if file is None or flags & os.O_TRUNC:
+            self._forget(name)
+            file = os.open(self.path / name, flags | os.O_CLOEXEC, FILE_MODE)
+            self._files[name] = file
+        return file
+
+    @contextlib.contextmanager
+    def _opened(self, name: str, flags: int) -> Iterator[int]:
+        file = os.open(self.path / name, flags | os.O_CLOEXEC, FILE_MODE)
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def _sync_directory(self, path: Path) -> None:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _failure(self, name: str, error: OSError) -> NoRoom | SyncFailed:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return NoRoom("the disk is full; new events are refused until there is room")
+        return SyncFailed(f"{self.path / name}: cannot be written: {_reason(error)}")
+
+    def _holder(self) -> str:
+        try:
+            return (self.path / LOCK).read_text().strip() or "another process"
+        except OSError:
+            return "another process"
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,274 @@
+"""The format of a journal, version 1: segments of frames, each frame a batch of records.
+
+All numbers are little-endian. A *segment* is a file: a header block of 4,096 bytes, then
+frames, then zeros up to the size it was preallocated to. A *frame* is the unit of durability:
+it was written by one write and made durable by one sync, and it is believed whole or not at
+all. A *record* is one event, opaque to this module (``happy.codec`` knows it).
+
+Segment header::
+
+     0   8  magic "HAPPYJNL"
+     8   2  format version, 1
+    10   2  zero
+    12   4  salt: stands in every frame of this segment, so that stale bytes are not taken
+            for frames of another segment
+    16  16  identity of the journal: segments of another journal are refused
+    32   8  number of this segment: 1, 2, 3 ...
+    40   8  first seq that this segment will hold
+    48   8  time of creation, nanoseconds since 1970
+    56   8  where the frames of the segment before this one end, 0 in the first
+    64  16  chain before the first frame
+    80      zeros
+  4092   4  CRC-32 of the 4,092 bytes before it
+
+Frame::
+
+     0   4  magic "HFRM"
+     4   1  kind: 1 events, 2 idle mark, 3 close mark
+     5   1  flags: bit 0 = the body holds a disk sector of zeros by right
+     6   2  zero
+     8   4  length of the body without its padding
+    12   4  count of records
+    16   4  salt of the segment
+    20   4  CRC-32 of the body with its padding
+    24   8  seq of the first record; of a mark: the next seq
+    32   8  time of the batch, nanoseconds since 1970, never less than the frame before
+    40   8  offset in this segment up to which all was durable before this frame was written
+    48  16  chain: BLAKE2b-128 of the chain before, bytes 0 to 48 of this frame, and the body
+    64   4  zero
+    68   4  CRC-32 of bytes 0 to 68
+    72      body: each record as its length in 4 bytes, then its bytes; zeros up to a multiple
+            of 8
+
+The header has a checksum of its own, so that a length is never believed before it is checked.
+The chain ties every frame to all that came before it, over segments, so that nothing can be
+left out, doubled, swapped or put in; and a frame that is followed by another is vouched for
+by it. The durable offset makes the difference between a torn write and damage provable: what
+lies below the durable offset of any later frame was once whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Final
+
+import attrs
+
+SEGMENT_MAGIC: Final = b"HAPPYJNL"
+VERSION: Final = 1
+SEGMENT_HEADER_SIZE: Final = 4096
+FRAME_MAGIC: Final = b"HFRM"
+FRAME_HEADER_SIZE: Final = 72
+SECTOR_SIZE: Final = 512
+ZERO_SECTOR: Final = 0x01
+
+_SEGMENT = struct.Struct("<8sHHI16sQQQQ16s")
+_FRAME = struct.Struct("<4sBBHIIIIQQQ")
+_FRAME_END = struct.Struct("<16sI")
+_U32 = struct.Struct("<I")
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Kind(IntEnum):
+    """What a frame is for."""
+
+    EVENTS = 1
+    IDLE_MARK = 2
+    CLOSE_MARK = 3
+
+
+@attrs.frozen
+class SegmentHeader:
+    """The first block of a segment."""
+
+    journal_id: bytes
+    number: int
+    first_seq: int
+    created_ns: int
+    previous_end: int
+    chain: bytes
+    salt: int
+
+
+@attrs.frozen
+class Frame:
+    """A frame that passed every check; ``end`` is the offset of the one after it."""
+
+    kind: Kind
+    first_seq: int
+    count: int
+    time_ns: int
+    durable_end: int
+    chain: bytes
+    body: Buffer = attrs.field(repr=False)
+    offset: int
+    end: int
+
+
+@attrs.frozen
+class FrameHeader:
+    """A frame's header whose own checksum is right; nothing is known of its body yet."""
+
+    kind: int
+    flags: int
+    length: int
+    count: int
+    salt: int
+    body_crc: int
+    first_seq: int
+    time_ns: int
+    durable_end: int
+    chain: bytes
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole frame, padding included."""
+        return FRAME_HEADER_SIZE + _padded(self.length)
+
+
+def first_chain(journal_id: bytes) -> bytes:
+    """Return the chain before the first frame of a journal."""
+    return hashlib.blake2b(journal_id, digest_size=16, person=b"happy journal").digest()
+
+
+def encode_segment_header(header: SegmentHeader) -> bytes:
+    """Return the header block of a segment."""
+    packed = _SEGMENT.pack(
+        SEGMENT_MAGIC,
+        VERSION,
+        0,
+        header.salt,
+        header.journal_id,
+        header.number,
+        header.first_seq,
+        header.created_ns,
+        header.previous_end,
+        header.chain,
+    ).ljust(SEGMENT_HEADER_SIZE - 4, b"\0")
+    return packed + _U32.pack(zlib.crc32(packed))
+
+
+def decode_segment_header(block: Buffer) -> SegmentHeader:
+    """Return a segment's header; ``ValueError`` says what is wrong with it."""
+    if len(block) < SEGMENT_HEADER_SIZE:
+        raise ValueError(f"its header is cut short at {len(block)} bytes")
+    if bytes(block[:8]) != SEGMENT_MAGIC:
+        raise ValueError("it does not begin like a journal segment")
+    block = block[:SEGMENT_HEADER_SIZE]
+    if zlib.crc32(block[:-4]) != _U32.unpack_from(block, SEGMENT_HEADER_SIZE - 4)[0]:
+        raise ValueError("the checksum of its header is wrong")
+    _, version, _, salt, journal_id, number, first_seq, created_ns, previous_end, chain = (
+        _SEGMENT.unpack_from(block)
+    )
+    if version != VERSION:
+        raise ValueError(f"its format version is {version}, this program reads {VERSION}")
+    return SegmentHeader(journal_id, number, first_seq, created_ns, previous_end, chain, salt)
+
+
+def encode_frame(  # noqa: PLR0913 - a frame has as many parts
+    kind: Kind,
+    records: Sequence[bytes],
+    *,
+    first_seq: int,
+    time_ns: int,
+    offset: int,
+    durable_end: int,
+    salt: int,
+    chain: bytes,
+) -> tuple[bytes, bytes]:
+    """Return a frame to be written at ``offset``, and the chain after it."""
+    pack = _U32.pack
+    body = b"".join([part for record in records for part in (pack(len(record)), record)])
+    length = len(body)
+    body = body.ljust(_padded(length), b"\0")
+    end = offset + FRAME_HEADER_SIZE + len(body)
+    flags = ZERO_SECTOR if _has_zero_sector(body, end) else 0
+    head = _FRAME.pack(
+        FRAME_MAGIC,
+        kind,
+        flags,
+        0,
+        length,
+        len(records),
+        salt,
+        zlib.crc32(body),
+        first_seq,
+        time_ns,
+        durable_end,
+    )
+    after = chain_after(chain, head, body[:length])
+    head += _FRAME_END.pack(after, 0)
+    return b"".join((head, pack(zlib.crc32(head)), body)), after
+
+
+def decode_frame_header(buffer: Buffer, offset: int) -> FrameHeader | None:
+    """Return the frame header at ``offset``, or None when none is there whose checksum holds."""
+    if bytes(buffer[offset : offset + 4]) != FRAME_MAGIC:
+        return None
+    head = buffer[offset : offset + FRAME_HEADER_SIZE]
+    if len(head) < FRAME_HEADER_SIZE:
+        return None
+    if zlib.crc32(head[:-4]) != _U32.unpack_from(head, FRAME_HEADER_SIZE - 4)[0]:
+        return None
+    _, kind, flags, _, length, count, salt, body_crc, first_seq, time_ns, durable_end = (
+        _FRAME.unpack_from(head)
+    )
+    chain, _ = _FRAME_END.unpack_from(head, _FRAME.size)
+    return FrameHeader(
+        kind, flags, length, count, salt, body_crc, first_seq, time_ns, durable_end, chain
+    )
+
+
+def body_of(buffer: Buffer, offset: int, header: FrameHeader) -> Buffer | None:
+    """Return the body of a frame, or None when it is not what its header's checksum says."""
+    start = offset + FRAME_HEADER_SIZE
+    padded = buffer[start : offset + header.size]
+    if len(padded) < header.size - FRAME_HEADER_SIZE or zlib.crc32(padded) != header.body_crc:
+        return None
+    return padded[: header.length]
+
+
+def chain_after(chain: bytes, head: Buffer, body: Buffer) -> bytes:
+    """Return the chain after a frame; of its header, only the bytes before the chain count."""
+    digest = hashlib.blake2b(chain, digest_size=16)
+    digest.update(head[: _FRAME.size])
+    digest.update(body)
+    return digest.digest()
+
+
+def records_of(frame: Frame) -> Iterator[Buffer]:
+    """Yield the records of a frame; ``ValueError`` when its count and lengths do not agree."""
+    body = frame.body
+    position = 0
+    for _ in range(frame.count):
+        if position + 4 > len(body):
+            raise ValueError("a frame holds fewer records than it says")
+        (length,) = _U32.unpack_from(body, position)
+        position += 4
+        record = body[position : position + length]
+        if len(record) < length:
+            raise ValueError("a record is longer than its frame")
+        yield record
+        position += length
+    if position != len(body):
+        raise ValueError("a frame holds more bytes than its records")
+
+
+def _padded(length: int) -> int:
+    return (length + 7) & ~7
+
+
+def _has_zero_sector(body: bytes, end: int) -> bool:
+    """Say whether a whole sector of the body, or its part of the last sector, is zeros.
+
+    Recovery takes such a sector for one that was never written, unless the frame says this.
+    """
+    last = end % SECTOR_SIZE
+    if last and not body[-last:].strip(b"\0") and body:
+        return True
+    return bytes(SECTOR_SIZE) in body

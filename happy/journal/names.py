@@ -1,0 +1,48 @@
+"""The names of the journal's files: made and read here only."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LOCK: Final = "LOCK"
+NEXT_SEGMENT: Final = "next.part"
+"""The segment being prepared; it holds nothing until it is renamed."""
+QUARANTINE: Final = "quarantine"
+BLOBS: Final = "blobs"
+
+_SEGMENT: Final = re.compile(r"([0-9]{20})\.segment")
+_BLOB: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def segment_name(first_seq: int) -> str:
+    """Return the file name of the segment that begins with ``first_seq``."""
+    return f"{first_seq:020d}.segment"
+
+
+def segment_seq(name: str) -> int | None:
+    """Return the first seq that a file name tells, or None when it names no segment."""
+    match = _SEGMENT.fullmatch(name)
+    return int(match.group(1)) if match else None
+
+
+def torn_name(segment: str, offset: int) -> str:
+    """Return where the torn bytes of a segment are kept."""
+    return f"{QUARANTINE}/{segment}.{offset}.torn"
+
+
+def blob_name(sha256: str) -> str:
+    """Return the file of a blob; ``ValueError`` when ``sha256`` is not one."""
+    if not _BLOB.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256 in hex: {sha256!r}")
+    return f"{BLOBS}/{sha256}"
+
+
+def part_name(number: int) -> str:
+    """Return the file of a blob that is being written."""
+    return f"{BLOBS}/{number}.part"
+
+
+def is_part(name: str) -> bool:
+    """Say whether a name is a file that was being written: worthless after a restart."""
+    return name.endswith(".part")

@@ -1,0 +1,81 @@
+"""Every bound of the container, once: its unit in its name, its reason beside it.
+
+The configuration may set each of them, for all applications in ``[limits]`` or for one in
+``[apps.NAME.limits]``.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from attrs.validators import gt
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _bound(default: int) -> int:
+    return field(default=default, validator=gt(0))  # type: ignore[no-any-return]
+
+
+@frozen(kw_only=True)
+class Limits:
+    """The bounds of one application; all are whole numbers above zero."""
+
+    # Order: what may wait for the disk. Full means 503 and 452, never a growing queue.
+    queue_events_max: int = _bound(20_000)  # about one second of the fastest load measured
+    queue_bytes_max: int = _bound(64 * MIB)  # so that large events cannot eat the memory
+    frame_events_max: int = _bound(4_096)  # bounds the work, and so the pause, of one batch
+    frame_bytes_max: int = _bound(16 * MIB)  # bounds what a hostile length makes a reader take
+    event_bytes_max: int = _bound(8 * MIB)  # one event always fits a frame; larger is a blob
+    keys_remembered_max: int = _bound(100_000)  # idempotency keys kept, the oldest go first
+    key_chars_max: int = _bound(255)  # as the peers that take Idempotency-Key do
+
+    # Journal.
+    segment_bytes_max: int = _bound(64 * MIB)  # etcd's size: prepared in a moment, copied easily
+
+    # HTTP.
+    http_request_line_bytes_max: int = _bound(8 * KIB)  # 414; what Apache and nginx allow
+    http_header_bytes_max: int = _bound(16 * KIB)  # 431; twisted.web's figure
+    http_headers_max: int = _bound(100)  # 431; as Apache
+    http_body_bytes_max: int = _bound(8 * MIB)  # 413
+    http_header_timeout_s: int = _bound(20)  # from the first byte to the end of the headers
+    http_body_timeout_s: int = _bound(120)  # from the headers to the end of the body
+    http_handler_timeout_s: int = _bound(60)  # 503 when the application does not answer
+    http_idle_timeout_s: int = _bound(75)  # keep-alive; above the 60 s that nginx keeps upstream
+    http_connections_max: int = _bound(20_000)
+    http_pipeline_max: int = _bound(16)  # requests read ahead on one connection
+
+    # SMTP (RFC 5321 section 4.5.3).
+    smtp_command_bytes_max: int = _bound(2_048)  # 512 and room for the parameters of extensions
+    smtp_line_bytes_max: int = _bound(64 * KIB)  # the RFC says 1000; real mail is not so kind
+    smtp_message_bytes_max: int = _bound(50 * MIB)  # advertised as SIZE
+    smtp_recipients_max: int = _bound(1_000)  # above the 100 that the RFC demands
+    smtp_errors_max: int = _bound(20)  # then 421
+    smtp_commands_max: int = _bound(1_000)  # without a message in between, then 421
+    smtp_messages_max: int = _bound(1_000)  # in one session, then 421
+    smtp_command_timeout_s: int = _bound(300)
+    smtp_data_timeout_s: int = _bound(180)  # for each block of data
+    smtp_session_timeout_s: int = _bound(3_600)  # for one message, however slowly it drips
+    smtp_connections_max: int = _bound(2_000)
+    smtp_connections_per_peer_max: int = _bound(100)  # not counted on a unix socket
+    mail_inline_bytes_max: int = _bound(64 * KIB)  # larger messages go to a blob file
+    mail_header_bytes_max: int = _bound(64 * KIB)  # 552; the part that handlers see in memory
+    mail_hops_max: int = _bound(50)  # Received fields, then it is a loop; Postfix's figure
+
+    # Mail out (RFC 5321 section 4.5.4.1).
+    outbox_deliveries_max: int = _bound(10)  # at once
+    mail_out_timeout_s: int = _bound(300)  # for each reply of the smarthost, each block of data
+    mail_out_final_timeout_s: int = _bound(600)  # after the dot: too soon would mean twice
+    mail_out_messages_max: int = _bound(100)  # on one connection, then a fresh one
+    mail_out_reply_bytes_max: int = _bound(16 * KIB)  # of one reply, over all its lines
+    mail_out_reply_chars_max: int = _bound(500)  # of a reply that are kept in its event
+    mail_out_retry_s: int = _bound(300)  # the first pause; doubles
+    mail_out_retry_max_s: int = _bound(4_000)  # the longest pause; Postfix's figure
+    mail_out_lifetime_s: int = _bound(432_000)  # five days, then it failed
+
+    # Calls out.
+    call_timeout_s: int = _bound(60)
+    call_body_bytes_max: int = _bound(1 * MIB)  # of an answer
+
+    # Stopping.
+    drain_timeout_s: int = _bound(10)  # then connections are cut; what was admitted is kept

@@ -1,0 +1,138 @@
+"""Many doors, one queue: admission, twins, batches, and the place of each event.
+
+An event is admitted when there is room for it, and never otherwise: the queue is bounded in
+events and in bytes, and a full queue is an answer (*busy*), not a wait. Events leave in the
+order they came, as a batch of all that gathered while the batch before was being made
+durable; there is no timer, so a lone event waits for nobody. An event gets its place when its
+batch is durable, so a batch that found no room on the disk leaves no hole.
+
+Two submissions with the same idempotency key are twins: the second joins the first and hears
+the same outcome.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import attrs
+
+from happy.errors import Busy, KeyReused, TooLarge
+from happy.event import Entry
+from happy.limits import Limits
+
+
+@attrs.define(eq=False)
+class Admitted:
+    """An event in the queue: its record, and who waits for its outcome."""
+
+    record: bytes
+    entry: Entry
+    """The event as the record says it; its place and moment come with its batch."""
+    waiters: list[Any]
+
+
+@attrs.frozen(eq=False)
+class Batch:
+    """What becomes durable together."""
+
+    admitted: list[Admitted]
+    records: list[bytes]
+    bytes_count: int
+
+
+class Order:
+    """The queue of one application."""
+
+    def __init__(self, next_seq: int, limits: Limits) -> None:
+        self.next_seq = next_seq
+        self._limits = limits
+        self._queue: deque[Admitted] = deque()
+        self._by_key: dict[str, Admitted] = {}
+        self._events_count = 0
+        self._bytes_count = 0
+
+    def __len__(self) -> int:
+        """Return how many events are admitted and not settled, those in a batch included."""
+        return self._events_count
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch could be taken."""
+        return bool(self._queue)
+
+    def join_twin(self, key: str, fingerprint: bytes | None, waiter: Any) -> bool:
+        """Join the event in flight that has this key; False when there is none.
+
+        Raises ``KeyReused`` when it is a different request.
+        """
+        twin = self._by_key.get(key)
+        if twin is None:
+            return False
+        check_fingerprint(twin.entry.fingerprint, fingerprint)
+        twin.waiters.append(waiter)
+        return True
+
+    def admit(self, record: bytes, entry: Entry, waiter: Any) -> None:
+        """Put an event in the queue; ``Busy`` when it is full, ``TooLarge`` for its size."""
+        size = len(record)
+        if size > self._limits.event_bytes_max:
+            raise TooLarge(
+                f"an event of {size} bytes, over the limit of {self._limits.event_bytes_max} "
+                "(event_bytes_max)"
+            )
+        if (
+            self._events_count >= self._limits.queue_events_max
+            or self._bytes_count + size > self._limits.queue_bytes_max
+        ):
+            raise Busy("too much is waiting for the disk; try again in a moment")
+        admitted = Admitted(record, entry, [waiter])
+        if entry.key is not None:
+            self._by_key[entry.key] = admitted
+        self._queue.append(admitted)
+        self._events_count += 1
+        self._bytes_count += size
+
+    def take(self) -> Batch:
+        """Take what waits, as much as fits a frame; at least one event must be waiting."""
+        queue = self._queue
+        admitted: list[Admitted] = []
+        records: list[bytes] = []
+        total = 0
+        while queue and len(admitted) < self._limits.frame_events_max:
+            size = len(queue[0].record) + 4
+            if total + size > self._limits.frame_bytes_max and admitted:
+                break
+            total += size
+            first = queue.popleft()
+            admitted.append(first)
+            records.append(first.record)
+        return Batch(admitted, records, total)
+
+    def place(self, batch: Batch, time_ns: int) -> list[Entry]:
+        """Give the events of a durable batch their places; return them as entries."""
+        seq = self.next_seq
+        entries = []
+        for admitted in batch.admitted:
+            entry = admitted.entry
+            entry.seq = seq
+            entry.time_ns = time_ns
+            entries.append(entry)
+            seq += 1
+        self.next_seq = seq
+        return entries
+
+    def settle(self, batch: Batch) -> None:
+        """Forget a batch whose outcomes are known, or that will have none."""
+        self._events_count -= len(batch.admitted)
+        self._bytes_count -= batch.bytes_count - 4 * len(batch.admitted)
+        if self._by_key:
+            for admitted in batch.admitted:
+                if admitted.entry.key is not None:
+                    self._by_key.pop(admitted.entry.key, None)
+
+
+def check_fingerprint(known: bytes | None, given: bytes | None) -> None:
+    """Raise ``KeyReused`` when a key is used again for another request."""
+    if known != given:
+        raise KeyReused("this idempotency key was used for a different request; make a new one")

@@ -1,0 +1,312 @@
+"""One application's stations joined: the only place that answers.
+
+An event comes from a door, is encoded, admitted by the ``order``, made durable by the
+``appender`` in its own thread, applied by the ``machine``, and answered - here, in
+``_release``, and nowhere else in the program. So "answered means durable" is one function.
+
+While a batch is being synced the next one gathers; when the sync returns, the next batch is
+sent to the disk first and the finished one is applied meanwhile. One batch is in flight, never
+two: that is what makes the durable offset in each frame true.
+
+There are two ways to fail. No room: nothing was written, the batch is refused and the
+application goes on. Anything else: nobody can know what is on the disk; the stream halts, the
+process ends, and the next start reads what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from happy.app import BlobReader, BlobWriter, Definition
+from happy.apply import Machine
+from happy.codec import EventDecoder, encode
+from happy.debts import Debts
+from happy.errors import (
+    Halted,
+    HandlerFailed,
+    HappyError,
+    JournalError,
+    NoRoom,
+    NotOpen,
+    Refused,
+)
+from happy.event import (
+    Blob,
+    Configured,
+    Entry,
+    Exchange,
+    FailedOutcome,
+    Outcome,
+    RefusedOutcome,
+    Reply,
+)
+from happy.journal.appender import Appender
+from happy.journal.blobs import Blobs
+from happy.journal.disk import Disk
+from happy.journal.frame import Kind
+from happy.lifecycle import Mood, step
+from happy.limits import Limits
+from happy.opening import open_application
+from happy.order import Batch, Order, check_fingerprint
+from happy.world import World
+
+log = Logger()
+
+
+@frozen
+class _Waiter:
+    answer: Deferred[Any]
+    exchange: Exchange
+
+
+class Stream:
+    """The ordered stream of one application; see the head of this module."""
+
+    def __init__(
+        self, name: str, definition: Definition, disk: Disk, world: World, limits: Limits
+    ) -> None:
+        self.name = name
+        self.mood = Mood.REPLAYING
+        self.limits = limits
+        self.journal_id = b""
+        self.halted: Deferred[BaseException] = Deferred()
+        """Fires with the reason when the stream halts."""
+        self.debts: Debts
+        self._definition = definition
+        self._decoder = EventDecoder(definition.events)
+        self._disk = disk
+        self._world = world
+        self._blobs = Blobs(disk, world.run_aside)
+        self._machine: Machine
+        self._order: Order
+        self._appender: Appender
+        self._time_ns = 0
+        self._syncing = False
+        self._drained: Deferred[None] | None = None
+
+    # --- opening --------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Lock the journal, replay it, and admit events from now on.
+
+        Raises a ``JournalError`` when the journal cannot be used; then nothing is left open.
+        """
+        self._disk.lock()
+        try:
+            opened = open_application(
+                self.name, self._definition, self._decoder, self._disk, self._world, self.limits
+            )
+            self._blobs.sweep()
+        except BaseException:
+            self._disk.close()
+            raise
+        self.journal_id = opened.journal_id
+        self._machine = opened.machine
+        self._appender = opened.appender
+        self._time_ns = opened.tail.position.time_ns
+        self._order = Order(opened.tail.position.next_seq, self.limits)
+        self.debts = Debts(self.name, self._machine.outbox, self._world, self._submit_own)
+        self.mood = step(self.mood, Mood.OPEN)
+
+    def begin(self, configured: Configured) -> None:
+        """Tell the application what the configuration says, if that is news; perform debts."""
+        if configured != self._machine.configured:
+            self._submit_own(configured, "configuration")
+        self.debts.look()
+
+    # --- what doors see -------------------------------------------------------------------
+
+    def submit(self, event: object, exchange: Exchange) -> Deferred[Any]:
+        """Put an event in the order; see ``happy.app.StreamPort``."""
+        if self.mood is not Mood.OPEN:
+            return fail(self._not_open())
+        try:
+            return self._admit(event, exchange)
+        except HappyError:
+            return fail()
+
+    def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        """Fire with what a query of the durable state returns."""
+        if self.mood in (Mood.REPLAYING, Mood.HALTED):
+            return fail(self._not_open())
+        return maybeDeferred(query, self._machine.state, *args, **kwargs)
+
+    def blob_writer(self) -> BlobWriter:
+        """Return a place for a large body; ``NoRoom`` when the disk is full."""
+        if self.mood is not Mood.OPEN:
+            raise self._not_open()
+        return self._blobs.writer()
+
+    def open_blob(self, blob: Blob) -> BlobReader:
+        """Open a stored body."""
+        return self._blobs.open(blob)
+
+    def status(self) -> dict[str, Any]:
+        """Return how the application is, for people and tools."""
+        machine = self._machine
+        return {
+            "name": self.name,
+            "mood": self.mood.value,
+            "seq": machine.seq,
+            "waiting": len(self._order),
+            "owed": len(machine.outbox),
+            "failed": machine.failed,
+            "keys": len(machine.keys),
+        }
+
+    def _not_open(self) -> HappyError:
+        if self.mood is Mood.HALTED:
+            return Halted("the application has stopped after a failure of the disk or the machine")
+        if self.mood is Mood.REPLAYING:
+            return NotOpen("the application is reading its journal; try again in a moment")
+        return NotOpen("the application is closing")
+
+    # --- the way of an event --------------------------------------------------------------
+
+    def _admit(self, event: object, exchange: Exchange) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+        waiter = _Waiter(answer, exchange)
+        key = exchange.claim_key()
+        if key is not None:
+            known = self._machine.keys.get(key)
+            if known is not None:
+                check_fingerprint(known.fingerprint, exchange.fingerprint)
+                self._release(waiter, known.seq, known.outcome)
+                return answer
+            if self._order.join_twin(key, exchange.fingerprint, waiter):
+                return answer
+        record = encode(event, exchange.source, key, exchange.fingerprint)
+        # Decoded before it is admitted: an event that cannot be read back must not be
+        # journaled, and what is applied now must be what a replay will apply.
+        self._order.admit(record, self._decoder.entry(0, 0, record), waiter)
+        self._pump()
+        return answer
+
+    def _pump(self) -> None:
+        if self._syncing or not self._order.waiting:
+            return
+        self._syncing = True
+        batch = self._order.take()
+        self._time_ns = time_ns = max(self._world.time_ns(), self._time_ns)
+        written = self._world.run(partial(self._appender.append, batch.records, time_ns))
+        written.addCallbacks(
+            self._durable, self._not_durable, callbackArgs=(batch, time_ns), errbackArgs=(batch,)
+        )
+        written.addErrback(self._halt)
+
+    def _durable(self, _: object, batch: Batch, time_ns: int) -> None:
+        entries = self._order.place(batch, time_ns)
+        self._syncing = False
+        self._pump()
+        outcomes = self._machine.apply(entries)
+        self._order.settle(batch)
+        for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
+            entry = admitted.entry
+            if isinstance(outcome, FailedOutcome):
+                self._report(entry, outcome)
+            for waiter in admitted.waiters:
+                self._release(waiter, entry.seq, outcome)
+        self.debts.look()
+        self._look_if_drained()
+
+    def _release(self, waiter: _Waiter, seq: int, outcome: Outcome) -> None:
+        waiter.exchange.seqs.append(seq)
+        match outcome:
+            case Reply(value):
+                waiter.answer.callback(value)
+            case RefusedOutcome(reason, http_status, smtp_code, smtp_status):
+                waiter.answer.errback(
+                    Refused(reason, http_status=http_status, smtp=(smtp_code, smtp_status))
+                )
+            case FailedOutcome(failed_seq):
+                waiter.answer.errback(HandlerFailed(f"{self.name}/{failed_seq}"))
+
+    def _report(self, entry: Entry, outcome: FailedOutcome) -> None:
+        log.failure(
+            "{name}/{seq}: the handler of {event} failed; nothing was changed",
+            Failure(outcome.error) if outcome.error is not None else None,
+            name=self.name,
+            seq=entry.seq,
+            event=type(entry.event).__name__,
+        )
+
+    def _not_durable(self, failure: Failure, batch: Batch) -> None:
+        if not failure.check(NoRoom):
+            self._fail(batch, failure)
+            self._halt(failure)
+            return
+        log.error("{name}: {reason}", name=self.name, reason=failure.getErrorMessage())
+        self._order.settle(batch)
+        self._syncing = False
+        self._fail(batch, failure)
+        self._pump()
+        self._look_if_drained()
+
+    def _fail(self, batch: Batch, failure: Failure) -> None:
+        for admitted in batch.admitted:
+            for waiter in admitted.waiters:
+                if failure.check(NoRoom):
+                    waiter.answer.errback(failure.value)
+                else:
+                    waiter.answer.errback(
+                        Halted("the disk failed; whether this event was kept is not known")
+                    )
+
+    def _halt(self, failure: Failure) -> None:
+        if self.mood is Mood.HALTED:
+            return
+        self.mood = step(self.mood, Mood.HALTED)
+        log.critical("{name}: halted: {reason}", name=self.name, reason=failure.getErrorMessage())
+        if not failure.check(JournalError):
+            log.failure("{name}: halted", failure, name=self.name)
+        self.debts.stop()
+        self.halted.callback(failure.value)
+
+    # --- events of our own ----------------------------------------------------------------
+
+    def _submit_own(self, event: object, source: str = "timer") -> Deferred[Any]:
+        """Submit what no peer waits for; only that it was not admitted comes back."""
+
+        def said(failure: Failure) -> None:
+            failure.trap(Refused, HandlerFailed)
+
+        return self.submit(event, Exchange(source)).addErrback(said)
+
+    # --- closing --------------------------------------------------------------------------
+
+    def close(self) -> Deferred[None]:
+        """Admit no more, finish what was admitted, write a close mark, let go of the disk."""
+        if self.mood is not Mood.OPEN:
+            if self.mood is not Mood.HALTED:
+                self.mood = step(self.mood, Mood.CLOSED)
+            self._disk.close()
+            return succeed(None)
+        self.mood = step(self.mood, Mood.DRAINING)
+        self.debts.stop()
+        self._drained = Deferred()
+        self._look_if_drained()
+        return self._drained.addCallback(lambda _: self._seal())
+
+    def _look_if_drained(self) -> None:
+        if self._drained is not None and not self._drained.called and not len(self._order):
+            self._drained.callback(None)
+
+    def _seal(self) -> Deferred[None]:
+        time_ns = max(self._world.time_ns(), self._time_ns)
+        sealed = self._world.run(partial(self._appender.mark, Kind.CLOSE_MARK, time_ns))
+
+        def close(result: object) -> object:
+            self._disk.close()
+            return result
+
+        def closed(_: object) -> None:
+            self.mood = step(self.mood, Mood.CLOSED)
+
+        return sealed.addBoth(close).addCallback(closed)

@@ -1,0 +1,87 @@
+"""``twistd happy --config FILE``: the options, and how a start that fails ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.python import usage
+
+from happy.errors import ConfigError
+
+log = Logger()
+
+_HALT_GRACE_S = 0.2
+"""How long answers that were made already may leave after a halt."""
+
+
+class Options(usage.Options):
+    """The command line of ``twistd happy``."""
+
+    synopsis = "[options]"
+    longdesc = "Hosts the applications of a configuration file; `happy check` tests one."
+    optParameters: ClassVar[list[list[str | None]]] = [
+        ["config", "c", None, "The configuration, a TOML file."]
+    ]
+
+    def postOptions(self) -> None:
+        """Read the configuration before anything is forked, written or opened."""
+        from happy.config import load  # noqa: PLC0415 - importing applications picks a reactor
+
+        if self["config"] is None:
+            raise usage.UsageError("--config FILE is required")
+        try:
+            self["loaded"] = load(Path(self["config"]))
+        except ConfigError as error:
+            raise SystemExit(str(error)) from None
+
+
+def makeService(options: Options) -> IService:  # noqa: N802 - the name twistd looks for
+    """Return the container for a configuration that was loaded."""
+    from twisted.internet import reactor  # noqa: PLC0415 - twistd has chosen one by now
+
+    from happy.container import Container  # noqa: PLC0415
+
+    return Container(options["loaded"], reactor, _Ending(options.parent or {}, reactor).give_up)
+
+
+class _Ending:
+    """Ends the process as twistd itself would not: with a sentence and a status."""
+
+    def __init__(self, twistd: Any, reactor: Any) -> None:
+        self._twistd = twistd
+        self._reactor = reactor
+
+    def give_up(self, sentence: str) -> None:
+        """Say why, and end with status 1; at once while starting, else after a short grace."""
+        log.critical("{sentence}", sentence=sentence)
+        if self._reactor.running:
+            print(sentence, file=sys.stderr, flush=True)
+            self._reactor.callLater(_HALT_GRACE_S, self._end)
+            return
+        self._tell_parent(sentence)
+        self._remove_pidfile()
+        raise SystemExit(sentence)
+
+    def _end(self) -> None:
+        self._remove_pidfile()
+        # Not reactor.stop(): that would end with status 0, and might wait for a dead disk.
+        os._exit(1)
+
+    def _tell_parent(self, sentence: str) -> None:
+        """The process that daemonized us waits to hear how the start went."""
+        pipe = self._twistd.get("statusPipe")
+        if pipe is not None:
+            os.write(pipe, b"1 " + sentence.encode()[:95])
+            os.close(pipe)
+
+    def _remove_pidfile(self) -> None:
+        pidfile = self._twistd.get("pidfile")
+        if pidfile:
+            with contextlib.suppress(OSError):
+                Path(pidfile).unlink()

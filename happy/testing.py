@@ -1,0 +1,403 @@
+"""Testing an application: the whole of it, in memory, on a clock of the test's own.
+
+::
+
+    with running(NumberService) as app:
+        assert app.post("/next").text == "1\\n"
+        app.crash()
+        assert app.post("/next").text == "2\\n"
+
+Requests and mail go through the real doors, events through the real order and journal; only
+the sockets, the disk, the clock and the smarthost are stand-ins. Nothing sleeps.
+"""
+
+from __future__ import annotations
+
+import email.message
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import attrs
+import msgspec
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from happy.app import App, definition_of
+from happy.codec import to_json
+from happy.effects import Call, Owed, SendMail
+from happy.event import CallEnded, Configured, Exchange, MailFailed, MailSent
+from happy.limits import Limits
+from happy.memory_disk import MemoryDisk
+from happy.stream import Stream
+from happy.wire.http import site_for
+from happy.wire.smtp import smtp_factory
+from happy.world import World
+
+R = TypeVar("R")
+
+_START_S: Final = 1_000_000_000
+"""The time of day when a test begins: 2001-09-09T01:46:40Z."""
+_TURNS_MAX: Final = 1_000
+_PEER: Final = IPv4Address("TCP", "127.0.0.1", 40_000)
+_HOST: Final = IPv4Address("TCP", "127.0.0.1", 80)
+
+
+@attrs.frozen
+class Response:
+    """An answer of the HTTP door; header names are in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8")
+
+    def json(self) -> Any:
+        """Return the body read as JSON."""
+        return msgspec.json.decode(self.body)
+
+
+@attrs.frozen
+class MailReply:
+    """What the mail door said to the end of a message, or to the first command it refused."""
+
+    code: int
+    text: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the message was taken."""
+        return self.code == 250
+
+
+class Running:
+    """An application that runs in a test; made by ``running``."""
+
+    def __init__(
+        self, app_class: type[App], settings: Any, domains: tuple[str, ...], limits: Limits
+    ) -> None:
+        self.clock = Clock()
+        self.disk = MemoryDisk()
+        self.sent: list[SendMail] = []
+        """The mail that went out, in order."""
+        self.calls: list[Call] = []
+        """The HTTP calls that went out, in order."""
+        self.answer_call: Callable[[Call], tuple[int, bytes]] = lambda _call: (200, b"")
+        """What the other side of a call answers: status and body."""
+        self.refuse_mail: Callable[[SendMail], str | None] = lambda _mail: None
+        """Says why the next server refuses a message for good, or None when it takes it."""
+        self._app_class = app_class
+        self._definition = definition_of(app_class)
+        self._settings = settings
+        self._domains = domains
+        self._limits = limits
+        self._random = random.Random(0)  # noqa: S311 - a test repeats itself
+        self.app: App
+        self.stream: Stream
+        self._open()
+
+    # --- events and questions -------------------------------------------------------------
+
+    @property
+    def state(self) -> Any:
+        """The state, to look at."""
+        return self.ask_with(lambda state: state)
+
+    def submit(self, event: object) -> Any:
+        """Submit an event and return the reply; raises as ``App.submit`` does."""
+        return self.result(self.stream.submit(event, Exchange("test")))
+
+    def ask(self, query: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """Return what a query returns."""
+        return self.result(self.app.ask(query, *args, **kwargs))
+
+    def ask_with(self, function: Callable[[Any], R]) -> R:
+        """Return what any function of the state returns."""
+        return self.result(self.stream.ask(function))
+
+    # --- the doors ------------------------------------------------------------------------
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a GET request."""
+        return self.request("GET", path, headers=headers)
+
+    def post(
+        self,
+        path: str,
+        body: bytes = b"",
+        *,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a POST request, with a body or with ``json``."""
+        given = dict(headers or {})
+        if json is not None:
+            body = to_json(json)
+            given.setdefault("Content-Type", "application/json")
+        return self.request("POST", path, body, headers=given)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a request through the HTTP door and return its answer."""
+        given = {"Host": "localhost", "Connection": "close", **(headers or {})}
+        if body or method in {"POST", "PUT", "PATCH"}:
+            given.setdefault("Content-Length", str(len(body)))
+        lines = [f"{method} {path} HTTP/1.1", *(f"{n}: {v}" for n, v in given.items()), "", ""]
+        transport = self._connect(self._site)
+        transport.protocol.dataReceived("\r\n".join(lines).encode() + body)
+        self._until(lambda: transport.disconnecting, f"{method} {path} was not answered")
+        return _read_response(transport.value(), head_only=method == "HEAD")
+
+    def mail(
+        self, sender: str, recipients: str | tuple[str, ...], content: bytes | str
+    ) -> MailReply:
+        """Send a message through the mail door; line ends are made CRLF.
+
+        An ``email.message.EmailMessage`` goes as ``bytes(message)``.
+        """
+        raw = content.encode() if isinstance(content, str) else content
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if not raw.endswith(b"\r\n"):
+            raw += b"\r\n"
+        names = (recipients,) if isinstance(recipients, str) else recipients
+        stuffed = b"".join(
+            b"." + line if line.startswith(b".") else line for line in raw.splitlines(keepends=True)
+        )
+        session = _MailSession(self, self._connect(self._mail_door))
+        reply = session.say(None)
+        for command in (
+            "EHLO test.example",
+            f"MAIL FROM:<{sender}>",
+            *(f"RCPT TO:<{name}>" for name in names),
+            "DATA",
+        ):
+            reply = session.say(command.encode() + b"\r\n")
+            if reply.code >= 400:
+                session.say(b"QUIT\r\n")
+                return reply
+        reply = session.say(stuffed + b".\r\n")
+        session.say(b"QUIT\r\n")
+        return reply
+
+    # --- time and trouble -----------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with all that falls due in it."""
+        self.clock.advance(seconds)
+        self._turn()
+
+    def restart(self) -> None:
+        """Stop in good order and start again."""
+        self.result(self.stream.close())
+        self._open()
+
+    def crash(self) -> None:
+        """Pull the plug: what was not synced is lost. Then start again."""
+        self.stream.debts.stop()
+        self.disk.crash()
+        self._open()
+
+    def close(self) -> None:
+        """Stop in good order."""
+        self.result(self.stream.close())
+
+    def result(self, awaitable: Any) -> Any:
+        """Return what an awaitable fires with, or raise what it fails with."""
+        results: list[Any] = []
+        done = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(awaitable)
+        done.addBoth(results.append)
+        self._until(lambda: bool(results), "nothing came of it")
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
+
+    def time_ns(self) -> int:
+        """Return the time of day of this test."""
+        return int((_START_S + self.clock.seconds()) * 1_000_000_000)
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        world = World(
+            self.clock,
+            self.time_ns,
+            maybeDeferred,
+            maybeDeferred,
+            self._random.randbytes,
+            random.Random,
+        )
+        name = self._app_class.__name__.lower()
+        self.stream = Stream(name, self._definition, self.disk, world, self._limits)
+        self.app = self._app_class(name, self.stream, self._settings, self._domains)
+        self._site = site_for(self.app, limits=self._limits, reactor=self.clock)
+        self._mail_door = smtp_factory(
+            self.app, limits=self._limits, clock=self.clock, hostname="happy.test"
+        )
+        self.stream.open()
+        self.stream.debts.runners = {SendMail: _Smarthost(self), Call: _Elsewhere(self)}
+        settings = b"" if self._settings is None else to_json(self._settings)
+        self.stream.begin(Configured(settings, self._domains))
+        self._turn()
+
+    def _connect(self, factory: Any) -> Any:
+        protocol = factory.buildProtocol(_PEER)
+        assert IProtocol.providedBy(protocol)
+        transport = StringTransport(_HOST, _PEER)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return transport
+
+    def _turn(self) -> None:
+        """Run what is due now, and what that makes due now."""
+        for _ in range(_TURNS_MAX):
+            calls = self.clock.getDelayedCalls()
+            if not any(call.getTime() <= self.clock.seconds() for call in calls):
+                return
+            self.clock.advance(0)
+        raise AssertionError("the application does not come to rest")
+
+    def _until(self, done: Callable[[], bool], otherwise: str) -> None:
+        self._turn()
+        if not done():
+            raise AssertionError(otherwise)
+
+
+@contextmanager
+def running(
+    app_class: type[App],
+    *,
+    settings: Any = None,
+    domains: tuple[str, ...] = ("app.example",),
+    limits: Limits | None = None,
+) -> Iterator[Running]:
+    """Run an application in memory for the length of a ``with`` block."""
+    if settings is None and app_class.Settings is not None:
+        settings = app_class.Settings()
+    running_app = Running(app_class, settings, domains, limits or Limits())
+    yield running_app
+    running_app.close()
+
+
+def message(subject: str = "", text: str = "", **fields: str) -> bytes:
+    """Return a plain message; ``From_="ann@example"`` and the like set header fields."""
+    made = email.message.EmailMessage()
+    for name, value in fields.items():
+        made[name.rstrip("_").replace("_", "-")] = value
+    if subject:
+        made["Subject"] = subject
+    made.set_content(text)
+    return bytes(made)
+
+
+class _MailSession:
+    """Talks to the mail door like a client that waits for each reply."""
+
+    def __init__(self, running_app: Running, transport: Any) -> None:
+        self._running = running_app
+        self._transport = transport
+
+    def say(self, line: bytes | None) -> MailReply:
+        if line is not None:
+            self._transport.clear()
+            self._transport.protocol.dataReceived(line)
+        self._running._until(  # noqa: SLF001 - two halves of one kit
+            lambda: self._transport.value().endswith(b"\r\n"), "the mail door says nothing"
+        )
+        last = self._transport.value().decode("utf-8").splitlines()[-1]
+        return MailReply(int(last[:3]), last[4:])
+
+
+class _Smarthost:
+    """Takes all mail, unless the test says otherwise."""
+
+    def __init__(self, running_app: Running) -> None:
+        self._running = running_app
+
+    def perform(self, owed: Owed) -> None:
+        mail = owed.effect
+        assert isinstance(mail, SendMail)
+        self._running.clock.callLater(0, self._deliver, owed.id, mail)
+
+    def _deliver(self, effect_id: tuple[int, int], mail: SendMail) -> None:
+        refusal = self._running.refuse_mail(mail)
+        end = MailSent if refusal is None else MailFailed
+        if refusal is None:
+            self._running.sent.append(mail)
+        self._running.stream.submit(
+            end(
+                *effect_id,
+                mail.recipient,
+                mail.reverse_path,
+                mail.tag,
+                refusal or "250 2.0.0 Ok",
+            ),
+            Exchange("effect"),
+        )
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+
+class _Elsewhere:
+    """Answers all calls, as the test says."""
+
+    def __init__(self, running_app: Running) -> None:
+        self._running = running_app
+
+    def perform(self, owed: Owed) -> None:
+        call = owed.effect
+        assert isinstance(call, Call)
+        self._running.clock.callLater(0, self._answer, owed.id, call)
+
+    def _answer(self, effect_id: tuple[int, int], call: Call) -> None:
+        self._running.calls.append(call)
+        status, body = self._running.answer_call(call)
+        self._running.stream.submit(
+            CallEnded(*effect_id, call.tag, status, body), Exchange("effect")
+        )
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+
+def _read_response(raw: bytes, *, head_only: bool) -> Response:
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    body = rest
+    if headers.get("transfer-encoding") == "chunked" and not head_only:
+        body = b""
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            count = int(size, 16)
+            body += rest[:count]
+            rest = rest[count + 2 :]
+    return Response(int(status_line.split(" ")[1]), headers, body)
+
+
+__all__ = [
+    "MailReply",
+    "MemoryDisk",
+    "Response",
+    "Running",
+    "message",
+    "running",
+]

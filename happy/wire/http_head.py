@@ -1,0 +1,203 @@
+"""The head of an HTTP/1.x request: bytes to ``RequestHead``, or the refusal they deserve.
+
+llhttp reads the fields; what it leaves to its user is decided here: the request line, the
+bounds, ``Host``, and which of the body's framings the fields declare (RFC 9112 sections 3, 5
+and 6). A head is parsed once, when it is whole, so how it was cut into packets cannot matter.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import httptools
+
+from happy.errors import PeerError
+from happy.limits import Limits
+
+HEAD_END: Final = b"\r\n\r\n"
+
+ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What the answer to TRACE and CONNECT names; an application may know more methods."""
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
+_LINE_FAULT = re.compile(rb"[^\x20-\x7e]")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)(.*)", re.DOTALL)
+_FRAMING_FIELDS = frozenset(
+    {b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"}
+)
+
+
+class Rejected(PeerError):
+    """A request that ends its connection: ``http_status`` and, for 405, what is allowed."""
+
+    def __init__(self, http_status: int, reason: str, *, allow: bytes | None = None) -> None:
+        super().__init__(reason)
+        self.http_status = http_status
+        self.allow = allow
+
+
+class RequestHead:
+    """What a request says before its body.
+
+    ``target`` is the request target in origin form (or ``*``) as it was sent; ``fields`` are
+    the header fields in their order. ``body_bytes`` is the declared length of the body, -1
+    when it is chunked. ``persistent`` says whether the peer wants to keep the connection.
+    """
+
+    __slots__ = (
+        "body_bytes", "expects_continue", "fields", "host", "http11", "method", "persistent",
+        "target",
+    )  # fmt: skip
+
+    def __init__(self, method: bytes, target: bytes, *, http11: bool) -> None:
+        self.method = method
+        self.target = target
+        self.http11 = http11
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.host: bytes | None = None
+        self.body_bytes = 0
+        self.persistent = http11
+        self.expects_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field from llhttp."""
+        self.fields.append((name, value.rstrip(b" \t")))
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the first value of a field, its name given in small letters."""
+        for key, value in self.fields:
+            if key.lower() == name:
+                return value
+        return None
+
+
+def check_partial(data: bytes, limits: Limits) -> None:
+    """Raise ``Rejected`` for a head that is not whole yet and can only get worse."""
+    line_end = data.find(b"\r\n")
+    line = data.removesuffix(b"\r") if line_end < 0 else data[:line_end]
+    if len(line) > limits.http_request_line_bytes_max:
+        raise Rejected(414, "the request line is too long")
+    if _LINE_FAULT.search(line):
+        raise Rejected(400, "the request line holds bytes that no request line has")
+    if line_end >= 0:
+        if len(data) - line_end > limits.http_header_bytes_max + len(HEAD_END):
+            raise Rejected(431, "the header fields are too long")
+        if _BARE_LF.search(data):
+            raise Rejected(400, "a line of the header ends without CR")
+
+
+def parse_head(data: bytes, limits: Limits) -> RequestHead:
+    """Return the head that ``data`` holds, empty line included; raise ``Rejected``."""
+    line_end = data.find(b"\r\n")
+    if line_end > limits.http_request_line_bytes_max:
+        raise Rejected(414, "the request line is too long")
+    if len(data) - line_end > limits.http_header_bytes_max + len(HEAD_END):
+        raise Rejected(431, "the header fields are too long")
+    match = _REQUEST_LINE.fullmatch(data, 0, line_end)
+    if match is None:
+        raise Rejected(400, "the request line is malformed")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise Rejected(505, "this server speaks HTTP/1.1")
+    head = RequestHead(method, target, http11=minor != b"0")
+    _read_fields(head, data)
+    if len(head.fields) > limits.http_headers_max:
+        raise Rejected(431, "there are too many header fields")
+    _weigh_fields(head)
+    _settle_target(head)
+    if method == b"TRACE" or method == b"CONNECT":
+        raise Rejected(
+            405, f"{method.decode()} is not served here", allow=ALLOWED_METHODS
+        )
+    return head
+
+
+def _read_fields(head: RequestHead, data: bytes) -> None:
+    try:
+        httptools.HttpRequestParser(head).feed_data(data)
+    except httptools.HttpParserUpgrade:
+        return  # llhttp stops after the head of an Upgrade or CONNECT; the head is all we gave
+    except httptools.HttpParserInvalidMethodError:
+        # llhttp knows a list of methods; the application may know another.
+        head.fields.clear()
+        rest = data[len(head.method) :]
+        try:
+            httptools.HttpRequestParser(head).feed_data(b"GET" + rest)
+        except httptools.HttpParserError as error:
+            raise Rejected(400, f"the request is malformed: {error}") from None
+    except httptools.HttpParserError as error:
+        raise Rejected(400, f"the request is malformed: {error}") from None
+
+
+def _weigh_fields(head: RequestHead) -> None:
+    codings: list[bytes] = []
+    hosts = 0
+    for name, value in head.fields:
+        key = name.lower()
+        if key not in _FRAMING_FIELDS:
+            continue
+        if key == b"host":
+            hosts += 1
+            head.host = value
+        elif key == b"connection":
+            _weigh_connection(head, value)
+        elif key == b"content-length":
+            head.body_bytes = int(value)  # digits only, and only once: llhttp refused the rest
+        elif key == b"transfer-encoding":
+            codings.append(value.lower())
+        else:
+            _weigh_expectation(head, value)
+    if hosts > 1 or (hosts == 0 and head.http11):
+        raise Rejected(400, "a request has one Host field")
+    if head.host is not None and not _HOST.fullmatch(head.host):
+        raise Rejected(400, "the Host field is malformed")
+    if codings:
+        _weigh_codings(head, codings)
+
+
+def _weigh_connection(head: RequestHead, value: bytes) -> None:
+    for option in value.lower().split(b","):
+        word = option.strip(b" \t")
+        if word == b"close":
+            head.persistent = False
+            return
+        if word == b"keep-alive" and not head.http11:
+            head.persistent = True
+
+
+def _weigh_expectation(head: RequestHead, value: bytes) -> None:
+    if value.lower() != b"100-continue":
+        raise Rejected(417, "the expectation is not known")
+    head.expects_continue = head.http11
+
+
+def _weigh_codings(head: RequestHead, codings: list[bytes]) -> None:
+    if not head.http11:
+        raise Rejected(400, "HTTP/1.0 has no Transfer-Encoding")
+    if head.body_bytes or len(codings) > 1:
+        raise Rejected(400, "the framing of the body is ambiguous")
+    if codings[0] != b"chunked":
+        raise Rejected(501, "the only transfer coding known here is chunked")
+    head.body_bytes = -1
+
+
+def _settle_target(head: RequestHead) -> None:
+    target = head.target
+    if target.startswith(b"/") or (target == b"*" and head.method == b"OPTIONS"):
+        return
+    if head.method == b"CONNECT":
+        return
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not _HOST.fullmatch(absolute[1]):
+        raise Rejected(400, "the request target is malformed")
+    # RFC 9112 section 3.2.2: the target's own authority replaces the Host field.
+    head.host = absolute[1]
+    head.fields = [
+        (name, absolute[1] if name.lower() == b"host" else value) for name, value in head.fields
+    ]
+    rest = absolute[2]
+    head.target = rest if rest.startswith(b"/") else b"/" + rest

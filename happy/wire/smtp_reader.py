@@ -1,0 +1,245 @@
+"""Bytes in, command lines and messages out: pure, and the same for every split of the input.
+
+Only CRLF ends a line, and only CRLF . CRLF ends a message (RFC 5321 section 2.3.8). A CR or LF
+that stands alone is never taken for a line end: it stays inside its command or its message,
+which is refused whole, so no two programs can disagree about where a message ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from happy.app import BlobWriter
+from happy.errors import HappyError
+from happy.event import Blob
+from happy.limits import MIB, Limits
+from happy.wire import smtp_reply as say
+from happy.wire.smtp_reply import Reply, reply_to
+
+OVERRUN_BYTES: Final = 64 * MIB  # what a message over its limit may still send before we hang up
+
+_CRLF: Final = b"\r\n"
+_END: Final = b"\r\n.\r\n"
+_HOP: Final = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
+
+
+class LineTooLong(Exception):  # noqa: N818 - what happened to the line, which is gone
+    """A command line was longer than its limit; it has been read over."""
+
+
+class EndlessLine(Exception):  # noqa: N818 - what the peer sends
+    """A command line goes on and on: nothing sensible can follow."""
+
+
+class CommandReader:
+    """Cuts the input into command lines, and holds what has not been used yet.
+
+    A line longer than ``line_bytes_max`` is read over in bounded memory, one longer than
+    ``endless_bytes`` ends the session.
+    """
+
+    __slots__ = ("_buffer", "_dropped", "_endless_bytes", "_line_bytes_max")
+
+    def __init__(self, line_bytes_max: int, endless_bytes: int) -> None:
+        self._buffer = b""
+        self._dropped = 0
+        self._line_bytes_max = line_bytes_max
+        self._endless_bytes = endless_bytes
+
+    def __bool__(self) -> bool:
+        return bool(self._buffer)
+
+    def push(self, data: bytes) -> None:
+        """Add input."""
+        self._buffer = self._buffer + data if self._buffer else data
+
+    def take_all(self) -> bytes:
+        """Hand over everything that waits, for the reader of a message."""
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def line(self) -> bytes | None:
+        """Return the next line without its CRLF, None when it has not all come.
+
+        Raises ``LineTooLong`` once for a line over the limit, and ``EndlessLine``.
+        """
+        end = self._buffer.find(_CRLF)
+        if end < 0:
+            self._drop_if_too_long()
+            return None
+        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        length = self._dropped + end + 2
+        self._dropped = 0
+        if length > self._endless_bytes:
+            raise EndlessLine
+        if length > self._line_bytes_max:
+            raise LineTooLong
+        return line
+
+    def _drop_if_too_long(self) -> None:
+        if self._dropped + len(self._buffer) <= self._line_bytes_max:
+            return
+        keep = b"\r" if self._buffer.endswith(b"\r") else b""  # its LF may still come
+        self._dropped += len(self._buffer) - len(keep)
+        self._buffer = keep
+        if self._dropped > self._endless_bytes:
+            raise EndlessLine
+
+
+class MessageReader:
+    """Takes the data of one message up to the dot, in memory that does not grow with it.
+
+    Up to ``limits.mail_inline_bytes_max`` the content is kept; a larger one goes to the blob
+    writer that ``open_blob`` returns. What is wrong with a message is collected while it is
+    read to its end, and ``refusal`` says it then.
+    """
+
+    __slots__ = (
+        "_bare",
+        "_header_done",
+        "_held",
+        "_kept",
+        "_limits",
+        "_line_bytes",
+        "_long_line",
+        "_open_blob",
+        "_trouble",
+        "_virtual",
+        "_writer",
+        "header",
+        "size",
+        "unexpected",
+    )
+
+    def __init__(self, limits: Limits, open_blob: Callable[[], BlobWriter]) -> None:
+        self._limits = limits
+        self._open_blob = open_blob
+        self._held = _CRLF  # the end of the DATA line: a first line "." ends an empty message
+        self._virtual = 2  # bytes of ``_held`` that are not of the message
+        self._kept: list[bytes] = []
+        self._writer: BlobWriter | None = None
+        self._header_done = False
+        self._line_bytes = 0
+        self._bare = False
+        self._long_line = False
+        self._trouble: Reply | None = None
+        self.header = b""
+        self.size = 0
+        self.unexpected: Exception | None = None
+        """What the blob writer raised that no one foresaw; for the log."""
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take input; return what follows the end of the message, None before the end."""
+        text = self._held + data if self._held else data
+        end = text.find(_END)
+        if end >= 0:
+            self._held = b""
+            self._take(text[: end + 2])
+            return text[end + 5 :]
+        # What may be the beginning of the end waits, so no dot-stuffed line is ever cut.
+        held = next(n for n in range(4, -1, -1) if text.endswith(_END[:n]))
+        cut = len(text) - held
+        self._held = text[cut:]
+        if cut:
+            self._take(text[:cut])
+        return None
+
+    @property
+    def overrun(self) -> bool:
+        """Whether the message is so far over its limit that its end is not worth waiting for."""
+        return self.size > self._limits.smtp_message_bytes_max + OVERRUN_BYTES
+
+    @property
+    def refusal(self) -> Reply | None:
+        """What is wrong with the message, None when it may be taken."""
+        if self.size > self._limits.smtp_message_bytes_max:
+            return say.TOO_BIG
+        if self._bare:
+            return say.BARE_LINE_END
+        if self._long_line:
+            return say.TEXT_LINE_TOO_LONG
+        if len(self.header) > self._limits.mail_header_bytes_max:
+            return say.HEADER_TOO_BIG
+        if len(_HOP.findall(self.header)) > self._limits.mail_hops_max:
+            return say.LOOP
+        return self._trouble
+
+    async def content(self) -> bytes | Blob:
+        """Return the whole message: its bytes, or the durable blob that holds them."""
+        if self._writer is not None:
+            return await self._writer.seal()
+        return b"".join(self._kept)
+
+    def abandon(self) -> None:
+        """Forget the message."""
+        self._kept.clear()
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+
+    def _take(self, text: bytes) -> None:
+        """Take bytes that hold no cut CRLF and no cut dot-stuffing."""
+        lines = text.count(_CRLF)
+        self._bare = self._bare or lines != text.count(b"\r") or lines != text.count(b"\n")
+        text = text.replace(b"\r\n.", _CRLF)
+        if self._virtual:
+            text = text[self._virtual :]
+            self._virtual = 0
+        self.size += len(text)
+        self._measure_lines(text)
+        if not self._header_done:
+            self._take_header(text)
+        if self._spoilt():
+            self.abandon()
+        else:
+            self._keep(text)
+
+    def _measure_lines(self, text: bytes) -> None:
+        last = text.rfind(_CRLF)
+        longest = self._line_bytes + len(text)
+        if longest > self._limits.smtp_line_bytes_max and not self._long_line:
+            lines = text.split(_CRLF)
+            first = self._line_bytes + len(lines[0])
+            longest = max(first, *map(len, lines)) + 2
+            self._long_line = longest > self._limits.smtp_line_bytes_max
+        self._line_bytes = longest if last < 0 else len(text) - last - 2
+
+    def _take_header(self, text: bytes) -> None:
+        room = self._limits.mail_header_bytes_max + 1 - len(self.header)
+        # One CRLF before everything, so that an empty header is found like any other.
+        seen = _CRLF + self.header
+        start = max(0, len(seen) - 3)
+        end = (seen + text).find(b"\r\n\r\n", start)
+        ends_at = end + 2 - len(self.header) if end >= 0 else len(text)
+        self.header += text[: min(ends_at, room)]
+        self._header_done = end >= 0 or len(self.header) > self._limits.mail_header_bytes_max
+
+    def _spoilt(self) -> bool:
+        return (
+            self._bare
+            or self._long_line
+            or self._trouble is not None
+            or self.size > self._limits.smtp_message_bytes_max
+            or len(self.header) > self._limits.mail_header_bytes_max
+        )
+
+    def _keep(self, text: bytes) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.write(text)
+                return
+            self._kept.append(text)
+            if self.size > self._limits.mail_inline_bytes_max:
+                self._writer = self._open_blob()
+                for part in self._kept:
+                    self._writer.write(part)
+                self._kept.clear()
+        except HappyError as error:
+            self._trouble = reply_to(error)
+        except Exception as error:  # noqa: BLE001 - kept for the log; the peer hears 451
+            self._trouble = say.TROUBLE
+            self.unexpected = error
+        if self._trouble is not None:
+            self.abandon()
