@@ -25,7 +25,7 @@ from happy.event import (
     Mail,
     event_meta,
 )
-from happy.routes import MailRoutes
+from happy.routes import MailRoutes, check_handler
 from happy.state import is_state
 
 P = ParamSpec("P")
@@ -91,7 +91,9 @@ class handles:  # noqa: N801 - reads as a decorator
 
     def __call__(self, function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
         plain = function.__func__ if isinstance(function, staticmethod) else function
-        _mark(plain, "__happy_handles__", self.event_types)
+        check_handler(plain)
+        others = getattr(plain, "__happy_handles__", ())
+        _mark(plain, "__happy_handles__", (*others, *self.event_types))
         return staticmethod(plain)
 
 
@@ -101,6 +103,7 @@ def query(function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
     Doors call it with ``await self.ask(self.name, ...)``.
     """
     plain = function.__func__ if isinstance(function, staticmethod) else function
+    check_handler(plain)
     _mark(plain, "__happy_query__", True)
     return staticmethod(plain)
 

@@ -24,7 +24,7 @@ from happy.app import Definition
 from happy.codec import settings_from_bytes
 from happy.context import Context
 from happy.effects import SETTLING, Outbox, Timer
-from happy.errors import Refused
+from happy.errors import BadRequest, Refused, UnknownEvent
 from happy.event import (
     Configured,
     Entry,
@@ -57,7 +57,7 @@ class Keys:
     """The keys of the latest events that had one, and their outcomes; part of the state."""
 
     def __init__(self, remembered_max: int) -> None:
-        self._remembered_max = remembered_max
+        self.remembered_max = remembered_max
         self._known: OrderedDict[str, Remembered] = OrderedDict()
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class Keys:
     def add(self, key: str, remembered: Remembered) -> None:
         """Remember an outcome, forgetting the oldest when there are too many."""
         self._known[key] = remembered
-        if len(self._known) > self._remembered_max:
+        while len(self._known) > self.remembered_max:
             self._known.popitem(last=False)
 
 
@@ -82,12 +82,11 @@ class Machine:
         definition: Definition,
         journal_id: bytes,
         random_of: Callable[[int], Any],
-        keys_remembered_max: int,
     ) -> None:
         self.state = definition.state()
         self.outbox = Outbox()
-        self.keys = Keys(keys_remembered_max)
         self.configured = Configured(b"")
+        self.keys = Keys(self.configured.keys_remembered_max)
         self.seq = 0
         self.time_ns = 0
         self.failed = 0
@@ -95,7 +94,6 @@ class Machine:
         self._handlers = definition.handlers
         self._undo = Undo(self.state)
         self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)))
-        self._settings_of = _settings_reader(definition)
 
     def apply(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Apply entries in their order; one outcome each.
@@ -118,7 +116,11 @@ class Machine:
         if known is not None:
             return known.outcome
         outcome = self._handle(entry)
-        self.keys.add(entry.key, Remembered(entry.fingerprint, entry.seq, outcome))
+        kept = outcome
+        if isinstance(outcome, FailedOutcome):
+            # Its exception holds on to all that the handler had in hand.
+            kept = FailedOutcome(outcome.seq)
+        self.keys.add(entry.key, Remembered(entry.fingerprint, entry.seq, kept))
         return outcome
 
     def _handle(self, entry: Entry) -> Outcome:
@@ -131,19 +133,33 @@ class Machine:
                 assert isinstance(owed.effect, Timer)
                 event = owed.effect.event
         elif isinstance(event, Configured):
-            self.configured = event
-            self._context.configure(self._settings_of(event.settings), event.domains)
+            self._configure(entry.seq, event)
         handler = self._handlers.get(type(event))
         if handler is None:
             return Reply(None)
         return self._run(handler, entry, event)
+
+    def _configure(self, seq: int, configured: Configured) -> None:
+        cls = self._app.Settings
+        settings: Any = None
+        if cls is not None and configured.settings:
+            try:
+                settings = settings_from_bytes(configured.settings, cls)
+            except BadRequest as error:
+                raise UnknownEvent(
+                    f"seq {seq}: the settings of that time do not fit {cls.__qualname__} any "
+                    f"more ({error}); give new fields a default, and a changed one a new name"
+                ) from None
+        self._context.configure(settings, configured.domains)
+        self.keys.remembered_max = configured.keys_remembered_max
+        self.configured = configured
 
     def _run(self, handler: Callable[..., Any], entry: Entry, event: object) -> Outcome:
         context = self._context
         context.enter(entry.seq, entry.time_ns)
         self._undo.save()
         try:
-            value = handler(self.state, event, context)
+            value = _checked(handler(self.state, event, context))
         except Refused as no:
             self._undo.rollback()
             return RefusedOutcome(str(no), no.http_status, no.smtp_code, no.smtp_status)
@@ -164,6 +180,12 @@ class Machine:
         return Reply(value)
 
 
+def _checked(value: Any) -> Any:
+    if hasattr(value, "__await__"):
+        raise TypeError(f"a handler returned {value!r}: a reply is a value, never awaited")
+    return value
+
+
 def seed_of(journal_id: bytes, seq: int) -> int:
     """Return the seed of an entry's random generator.
 
@@ -172,9 +194,3 @@ def seed_of(journal_id: bytes, seq: int) -> int:
     """
     material = hashlib.blake2b(b"%d" % seq, key=journal_id, digest_size=32)
     return int.from_bytes(material.digest(), "big")
-
-
-def _settings_reader(definition: Definition) -> Callable[[bytes], Any]:
-
-    cls = definition.app.Settings
-    return lambda data: None if cls is None or not data else settings_from_bytes(data, cls)

@@ -8,7 +8,7 @@ names its type, so that a journal can be read without the application that wrote
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -45,7 +45,7 @@ def encode(
         if key is None:
             return _encoder.encode((meta.name, meta.version, event, source))
         return _encoder.encode((meta.name, meta.version, event, source, key, fingerprint))
-    except (TypeError, OverflowError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise DefinitionError(f"event {meta.name} cannot be written: {error}") from None
 
 
@@ -71,7 +71,10 @@ class EventDecoder:
                 raise DefinitionError(f"event {cls.__qualname__}: {error}") from None
 
     def entry(self, seq: int, time_ns: int, data: bytes | memoryview) -> Entry:
-        """Return the entry of a record; ``UnknownEvent`` when the application has no such type."""
+        """Return the entry of a record; ``UnknownEvent`` when the application has no such type.
+
+        Raises ``msgspec.MsgspecError`` when the bytes are no record.
+        """
         record = _record_decoder.decode(data)
         decode = self._decoders.get((record.type, record.version))
         if decode is None:
@@ -84,6 +87,27 @@ class EventDecoder:
                 f"any more ({error}); raise its version and add an upcaster"
             ) from None
         return Entry(seq, time_ns, event, record.source, record.key, record.fingerprint)
+
+    def read_back(self, data: bytes) -> Entry:
+        """Return the entry of a record made just now; ``DefinitionError`` if it does not hold.
+
+        An event that cannot be read back must not be journaled, and what is applied now must
+        be what a replay will apply.
+        """
+        record = _record_decoder.decode(data)
+        decode = self._decoders.get((record.type, record.version))
+        if decode is None:
+            raise DefinitionError(
+                f"event {record.type} version {record.version} has no handler in this "
+                "application: declare one with @handles"
+            )
+        try:
+            event = decode(record.body)
+        except msgspec.MsgspecError as error:
+            raise DefinitionError(
+                f"event {record.type} holds a value that is not what it declares: {error}"
+            ) from None
+        return Entry(0, 0, event, record.source, record.key, record.fingerprint)
 
     def _unknown(self, record: Record, seq: int) -> str:
         versions = sorted(v for name, v in self._decoders if name == record.type)
@@ -113,22 +137,97 @@ def _strict(kinds: tuple[type, ...], expected: str) -> Callable[[Any, Any], Any]
     return hook
 
 
+_whole = _strict((int,), "a whole number")
+_number = _strict((float, int), "a number")
+
+
+def _int64(value: Any, hint: Any) -> Any:
+    # What an event cannot hold is the peer's fault here, and would be the author's there.
+    if not -(2**63) <= _whole(value, hint) < 2**64:
+        raise ValueError("expected a whole number of at most 64 bits")
+    return value
+
+
+_KINDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "a table",
+    list: "a list",
+    type(None): "nothing",
+}
+
+
 def _kind(value: Any) -> str:
-    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
-    return (
-        names.get(type(value), "a table" if isinstance(value, dict) else "nothing")
-        if not isinstance(value, list)
-        else "a list"
-    )
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+def _is_of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda hint: any((get_origin(hint) or hint) is kind for kind in kinds)
+
+
+def _is_attrs(hint: Any) -> bool:
+    return attrs.has(get_origin(hint) or hint)
+
+
+def _from_table(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a factory of hooks that take tables only, and otherwise do as those of ``make``."""
+
+    def hook_of(hint: Any) -> Any:
+        structure = make(hint)
+        check = _strict((dict,), "a table")
+        return lambda value, kind: structure(check(value, kind), kind)
+
+    return hook_of
+
+
+def _from_list(converter: MsgspecJsonConverter) -> Callable[[Any], Any]:
+    """Return a factory of hooks that take lists only: a text is no list of letters."""
+
+    def hook_of(hint: Any) -> Any:
+        make = get_origin(hint) or hint
+        kinds = get_args(hint) or (Any, ...)
+        fixed = make is tuple and kinds[-1] is not ...
+
+        def structure(value: Any, _hint: Any) -> Any:
+            _strict((list, tuple), "a list")(value, hint)
+            if fixed and len(value) != len(kinds):
+                raise ValueError(f"expected {len(kinds)} items, not {len(value)}")
+            items: list[Any] = []
+            faults: list[Exception] = []
+            for index, item in enumerate(value):
+                kind = kinds[index] if fixed else kinds[0]
+                try:
+                    items.append(converter.structure(item, kind))
+                except Exception as fault:  # noqa: BLE001 - gathered, not swallowed
+                    fault.add_note(cattrs.IterableValidationNote(f"item {index}", index, kind))
+                    faults.append(fault)
+            if faults:
+                raise cattrs.IterableValidationError("items", faults, hint)
+            return make(items)
+
+        return structure
+
+    return hook_of
 
 
 def strict_converter() -> MsgspecJsonConverter:
     """Return a cattrs converter that coerces nothing and takes no unknown keys."""
     converter = make_converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, _strict((str,), "text"))
-    converter.register_structure_hook(int, _strict((int,), "a whole number"))
+    converter.register_structure_hook(int, _int64)
     converter.register_structure_hook(bool, _strict((bool,), "true or false"))
-    converter.register_structure_hook(float, _strict((float, int), "a number"))
+    converter.register_structure_hook(float, lambda v, hint: float(_number(v, hint)))
+    converter.register_structure_hook_factory(
+        _is_of(list, tuple, set, frozenset), _from_list(converter)
+    )
+    converter.register_structure_hook_factory(
+        _is_of(dict), _from_table(converter.gen_structure_mapping)
+    )
+    converter.register_structure_hook_factory(
+        _is_attrs, _from_table(converter.gen_structure_attrs_fromdict)
+    )
     return converter
 
 
@@ -146,6 +245,8 @@ def from_json(data: bytes, cls: type[T]) -> T:
         plain = msgspec.json.decode(data)
     except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("the body is JSON in too many levels") from None
     return from_plain(plain, cls)
 
 
@@ -159,10 +260,13 @@ def from_plain(plain: Any, cls: type[T]) -> T:
 
 
 def settings_from_bytes(data: bytes, cls: type[T]) -> T:
-    """Return journaled settings as their attrs class, forgiving fields that are gone."""
+    """Return journaled settings as their attrs class, forgiving fields that are gone.
+
+    Raises ``BadRequest`` when they do not fit the class any more.
+    """
     known = {f.name for f in attrs.fields(cls)}  # type: ignore[arg-type]
     plain = {k: v for k, v in msgspec.json.decode(data).items() if k in known}
-    return _json.structure(plain, cls)
+    return from_plain(plain, cls)
 
 
 def _sentence(error: BaseException, hint: type | None) -> str:

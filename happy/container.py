@@ -18,7 +18,7 @@ from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -30,6 +30,15 @@ from happy.errors import HappyError, StartError
 from happy.event import Configured
 from happy.journal.disk import FileDisk
 from happy.stream import Stream
+from happy.wire.access import (
+    NAMESPACE,
+    AccessFile,
+    AccessLines,
+    AccessLog,
+    access_logger,
+    combined_line,
+    json_line,
+)
 from happy.world import real_world
 
 log = Logger()
@@ -40,13 +49,20 @@ _SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path, unix(7)
 class Hosted:
     """One application in the container."""
 
-    def __init__(self, config: AppConfig, container: Config, reactor: Any) -> None:
+    def __init__(
+        self,
+        config: AppConfig,
+        container: Config,
+        reactor: Any,
+        access_log: AccessLog | None,
+    ) -> None:
         self.config = config
+        self._reactor = reactor
         world, self._thread = real_world(reactor, config.name)
         disk = FileDisk(container.data / config.name)
         self.stream = Stream(config.name, config.definition, disk, world, config.limits)
         self.app: App = config.app(config.name, self.stream, config.settings, config.domains)
-        self.doors = doors_of(self.app, config, container, reactor)
+        self.doors = doors_of(self.app, config, container, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
 
     def open(self) -> None:
@@ -65,10 +81,11 @@ class Hosted:
 
     def close(self) -> Deferred[None]:
         """Let the doors and the runners finish, then seal the journal."""
-        finishing: list[Deferred[Any]] = [door.drain() for door in self.doors]
+        finishing: list[Deferred[Any]] = [door.factory.drain() for door in self.doors]
         finishing += [runner.stop() for runner in self._runners.values()]
         return (
             gatherResults(finishing, consumeErrors=True)
+            .addTimeout(self.config.limits.drain_timeout_s, self._reactor, self._cut)
             .addErrback(lambda f: log.failure("{name}: closing", f, name=self.config.name))
             .addCallback(lambda _: self.stream.close())
             .addBoth(self._stop_thread)
@@ -77,6 +94,10 @@ class Hosted:
     def release(self) -> None:
         """Let go of a journal that was opened and never begun."""
         self.stream.abandon()
+
+    def _cut(self, result: Any, _timeout_s: float) -> None:
+        for door in self.doors:
+            door.factory.cut()
 
     def _stop_thread(self, result: Any) -> Any:
         if self._thread.started:
@@ -98,7 +119,13 @@ class Container(Service):
         self._reactor = reactor
         self._give_up = give_up
         self._ports: list[IListeningPort] = []
-        self.hosted = [Hosted(app, config, reactor) for app in config.apps]
+        self._access = LogPublisher()
+        access_log = (
+            None
+            if config.log.access == "off"
+            else access_logger(Logger(NAMESPACE, observer=self._access))
+        )
+        self.hosted = [Hosted(app, config, reactor, access_log) for app in config.apps]
 
     def privilegedStartService(self) -> None:
         """Bind the ports, while the process may still bind low ones."""
@@ -124,6 +151,7 @@ class Container(Service):
         for hosted in opened:
             hosted.begin()
             hosted.stream.halted.addCallback(self._halted, hosted.config.name)
+        self._open_access_log()
         self._listen_for_control()
         super().startService()
         for hosted in self.hosted:
@@ -159,22 +187,27 @@ class Container(Service):
 
         def listens(port: IListeningPort) -> None:
             self._ports.append(port)
-            door.where = str(port.getHost())
+            door.listens(port)
 
         endpoint.listen(door.factory).addCallbacks(listens, failures.append).addCallback(
-            lambda _: self._cannot_listen(name, door, failures)
+            lambda _: self._cannot_listen(name, door, failures) if self.running else None
         )
-        # Nearly every endpoint answers at once; then the start ends here, not in a callback.
+        # Nearly every endpoint answers at once; then a failure must leave by this way, for a
+        # Deferred would keep it.
         self._cannot_listen(name, door, failures)
 
     def _cannot_listen(self, name: str, door: Door, failures: list[Failure]) -> None:
-        if not failures:
-            return
-        self._close_ports()
-        self._give_up(
-            f"{name}: {door.kind} cannot listen on {door.endpoint}: "
-            f"{_why_not(failures[0].value)}"
-        )
+        if failures:
+            self._close_ports()
+            self._give_up(
+                f"{name}: {door.kind} cannot listen on {door.endpoint}: "
+                f"{_why_not(failures[0].value)}"
+            )
+
+    def _open_access_log(self) -> None:
+        line_of = json_line if self._config.log.access == "json" else combined_line
+        path = self._config.log.access_file
+        self._access.addObserver(AccessFile(path, line_of) if path else AccessLines(line_of))
 
     def _listen_for_control(self) -> None:
         path = self._config.data / SOCKET_NAME
@@ -213,5 +246,3 @@ def _why_not(error: BaseException | None) -> str:
         reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
         return reason.lower()
     return str(error)
-
-

@@ -88,10 +88,11 @@ class Context:
         empty for none. Each recipient's end arrives as ``MailSent`` or ``MailFailed`` with
         ``tag`` in it.
         """
-        for recipient in [recipients] if isinstance(recipients, str) else recipients:
-            for address in (recipient, reverse_path):
-                if any(c in address for c in "\r\n\0<> "):
-                    raise ValueError(f"not a mail address: {address!r}")
+        to = (recipients,) if isinstance(recipients, str) else tuple(recipients)
+        for address in (*to, reverse_path) if reverse_path else to:
+            if not address or not all(c.isprintable() and c not in "<> " for c in address):
+                raise ValueError(f"not a mail address: {address!r}")
+        for recipient in to:
             self._owe(
                 SendMail(recipient, reverse_path, header, content, content_offset, tag),
                 self.time_ns,

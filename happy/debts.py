@@ -14,14 +14,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.effects import Outbox, Owed, Timer
-from happy.errors import Busy, NoRoom, NotOpen
+from happy.errors import Unavailable
 from happy.event import TimerFired
 from happy.world import World
 
 log = Logger()
 
 _NS: Final = 1_000_000_000
-_AGAIN_S: Final = 1.0
+AGAIN_S: Final = 1.0
+"""The pause before an event of our own is put to the order again."""
 _LOOK_S_MAX: Final = 60.0
 """The longest wait before looking at the clock again, which may have been set meanwhile."""
 
@@ -96,7 +97,8 @@ class Debts:
             return
 
         def again(failure: Failure) -> None:
-            failure.trap(Busy, NoRoom, NotOpen)
-            self._world.clock.callLater(_AGAIN_S, self._fire, owed)
+            failure.trap(Unavailable)
+            if not self._stopped:
+                self._world.clock.callLater(AGAIN_S, self._fire, owed)
 
         self._submit(TimerFired(*owed.id)).addErrback(again)

@@ -1,15 +1,116 @@
-"""The doors and runners of an application, made from its configuration."""
+"""The doors and the runners of an application, made from its configuration."""
 
 from __future__ import annotations
 
+import random
+import time
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.web.client import Agent
 
 from happy.app import App
 from happy.config import AppConfig, Config
 from happy.debts import Runner
 from happy.effects import Call, SendMail
+from happy.event import Exchange
 from happy.stream import Stream
+from happy.wire.access import AccessLog
+from happy.wire.call_out import CallOut
+from happy.wire.http import site_for
+from happy.wire.lmtp import lmtp_factory
+from happy.wire.smtp import smtp_factory
+from happy.wire.smtp_out import MailOut
+
+
+class DoorFactory(Protocol):
+    """A factory whose connections can be brought to an end."""
+
+    def drain(self) -> Deferred[None]:
+        """Close what is idle, let what runs finish; fires when no connection is left."""
+
+    def cut(self) -> None:
+        """Close what is left."""
+
+
+@attrs.define
+class Door:
+    """One place to listen."""
+
+    kind: str
+    endpoint: str
+    factory: DoorFactory
+    where: str = ""
+
+    def listens(self, port: IListeningPort) -> None:
+        """Take in where it listens now."""
+        self.where = _show(port.getHost())
+
+    def status(self) -> dict[str, str]:
+        """Return what it is and where."""
+        return {"kind": self.kind, "where": self.where}
+
+
+def doors_of(
+    app: App, config: AppConfig, container: Config, reactor: Any, access_log: AccessLog | None
+) -> list[Door]:
+    """Return the doors of an application, not yet open."""
+    doors = []
+    for endpoint in config.http:
+        site = site_for(app, limits=config.limits, reactor=reactor, access_log=access_log)
+        doors.append(Door("http", str(endpoint), site))
+    for kind, make, endpoints in (
+        ("smtp", smtp_factory, config.smtp),
+        ("lmtp", lmtp_factory, config.lmtp),
+    ):
+        for endpoint in endpoints:
+            factory = make(
+                app, limits=config.limits, clock=reactor, hostname=container.mail.hostname
+            )
+            doors.append(Door(kind, str(endpoint), factory))
+    return doors
+
+
+def runners_of(
+    stream: Stream, config: AppConfig, container: Config, reactor: Any
+) -> dict[type, Runner]:
+    """Return who performs each kind of debt of an application."""
+    submit = partial(_submit, stream)
+    smarthost = container.mail.smarthost
+    mail = MailOut(
+        endpoint=None if smarthost is None else clientFromString(reactor, str(smarthost)),
+        submit=submit,
+        open_blob=stream.open_blob,
+        limits=config.limits,
+        identity=container.mail.hostname,
+        clock=reactor,
+        time_ns=time.time_ns,
+        chance=random.SystemRandom(),
+    )
+    call = CallOut(
+        agent=Agent(reactor, connectTimeout=config.limits.call_timeout_s),
+        submit=submit,
+        key_of=stream.effect_key,
+        limits=config.limits,
+        clock=reactor,
+    )
+    return {SendMail: mail, Call: call}
+
+
+def _submit(stream: Stream, event: object) -> Deferred[Any]:
+    return stream.submit(event, Exchange("effect"))
+
+
+def _show(host: object) -> str:
+    if isinstance(host, IPv4Address):
+        return f"{host.host}:{host.port}"
+    if isinstance(host, IPv6Address):
+        return f"[{host.host}]:{host.port}"
+    if isinstance(host, UNIXAddress):
+        return f"unix:{host.name.decode() if isinstance(host.name, bytes) else host.name}"
+    return str(host)

@@ -68,11 +68,24 @@ class Owed:
     attempts: int = 0
 
 
+SETTLING = (MailSent, MailFailed, MailDelayed, TimerFired, CallEnded)
+"""The events that settle or change a debt."""
+
+_SETTLED_BY: dict[type, type] = {
+    MailSent: SendMail,
+    MailFailed: SendMail,
+    MailDelayed: SendMail,
+    TimerFired: Timer,
+    CallEnded: Call,
+}
+
+
 class Outbox:
     """All that is owed and not yet done, earliest first."""
 
     def __init__(self) -> None:
         self._owed: dict[EffectId, Owed] = {}
+        self._waiting: dict[EffectId, int] = {}  # when, of those that ``due`` may hand out
         self._heap: list[tuple[int, EffectId]] = []
 
     def __len__(self) -> int:
@@ -87,7 +100,7 @@ class Outbox:
     def owe(self, owed: Owed) -> None:
         """Take on a debt."""
         self._owed[owed.id] = owed
-        heapq.heappush(self._heap, (owed.due_ns, owed.id))
+        self._await(owed)
 
     def get(self, effect_id: EffectId) -> Owed | None:
         """Return a debt that is not done, or None."""
@@ -98,15 +111,17 @@ class Outbox:
 
         An end that arrives twice, or for a debt nobody knows, changes nothing.
         """
-        if isinstance(event, MailDelayed):
-            owed = self._owed.get((event.event_seq, event.n))
-            if owed is not None:
-                owed.attempts = event.attempts
-                owed.due_ns = event.retry_ns
-                heapq.heappush(self._heap, (owed.due_ns, owed.id))
+        assert isinstance(event, SETTLING)
+        owed = self._owed.get((event.event_seq, event.n))
+        if owed is None or not isinstance(owed.effect, _SETTLED_BY[type(event)]):
             return None
-        assert isinstance(event, MailSent | MailFailed | TimerFired | CallEnded)
-        return self._owed.pop((event.event_seq, event.n), None)
+        if isinstance(event, MailDelayed):
+            owed.attempts = event.attempts
+            owed.due_ns = event.retry_ns
+            self._await(owed)
+            return None
+        self._waiting.pop(owed.id, None)
+        return self._owed.pop(owed.id)
 
     def next_due_ns(self) -> int | None:
         """Return when the earliest debt that ``due`` has not handed out falls due."""
@@ -119,16 +134,15 @@ class Outbox:
             self._clean()
             if not self._heap or self._heap[0][0] > now_ns:
                 return
-            yield self._owed[heapq.heappop(self._heap)[1]]
+            effect_id = heapq.heappop(self._heap)[1]
+            del self._waiting[effect_id]
+            yield self._owed[effect_id]
+
+    def _await(self, owed: Owed) -> None:
+        self._waiting[owed.id] = owed.due_ns
+        heapq.heappush(self._heap, (owed.due_ns, owed.id))
 
     def _clean(self) -> None:
-        while self._heap:
-            due_ns, effect_id = self._heap[0]
-            owed = self._owed.get(effect_id)
-            if owed is not None and owed.due_ns == due_ns:
-                return
-            heapq.heappop(self._heap)
-
-
-SETTLING = (MailSent, MailFailed, MailDelayed, TimerFired, CallEnded)
-"""The events that settle or change a debt."""
+        heap = self._heap
+        while heap and self._waiting.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)

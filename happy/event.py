@@ -47,9 +47,9 @@ def event(cls: Any = None, /, *, version: int = 1, name: str | None = None) -> A
         made = attrs.frozen(cls, slots=True)
         if version < 1:
             raise DefinitionError(f"event {made.__name__}: version must be 1 or more")
-        made.__happy_event__ = EventMeta(name or made.__name__, version)
+        made.__happy_event__ = EventMeta(name or made.__name__, version)  # type: ignore[attr-defined]
         check_immutable(made, "event")
-        return made  # type: ignore[no-any-return]
+        return made
 
     return declare if cls is None else declare(cls)
 
@@ -87,7 +87,8 @@ class Exchange:
         if self.key is None:
             return None
         self._uses += 1
-        return self.key if self._uses == 1 else f"{self.key}#{self._uses}"
+        # No peer can put a line end in a key: the second is never another peer's first.
+        return self.key if self._uses == 1 else f"{self.key}\n{self._uses}"
 
 
 class Entry:
@@ -176,11 +177,13 @@ class Configured:
     """The application started with other settings than the journal remembers.
 
     ``settings`` is their JSON; handlers see them as ``context.settings``, so that a replay
-    sees what was true then, not what the configuration says today.
+    sees what was true then, not what the configuration says today. For the same reason the
+    number of keys to remember stands here: what was forgotten then is forgotten in a replay.
     """
 
     settings: bytes
     domains: tuple[str, ...] = ()
+    keys_remembered_max: int = 100_000
 
 
 @event(name="happy.Mail")

@@ -7,14 +7,14 @@ The configuration may set each of them, for all applications in ``[limits]`` or 
 from __future__ import annotations
 
 from attrs import field, frozen
-from attrs.validators import gt
+from attrs.validators import gt, instance_of
 
 KIB = 1024
 MIB = 1024 * KIB
 
 
 def _bound(default: int) -> int:
-    return field(default=default, validator=gt(0))  # type: ignore[no-any-return]
+    return field(default=default, validator=[instance_of(int), gt(0)])  # type: ignore[no-any-return]
 
 
 @frozen(kw_only=True)
@@ -44,6 +44,9 @@ class Limits:
     http_idle_timeout_s: int = _bound(75)  # keep-alive; above the 60 s that nginx keeps upstream
     http_connections_max: int = _bound(20_000)
     http_pipeline_max: int = _bound(16)  # requests read ahead on one connection
+    http_stall_timeout_s: int = _bound(120)  # a peer that takes nothing of its answer is cut
+    http_linger_s: int = _bound(5)  # for a peer to read the last answer before the close
+    http_linger_bytes_max: int = _bound(1 * MIB)  # dropped meanwhile, then it is not read
 
     # SMTP (RFC 5321 section 4.5.3).
     smtp_command_bytes_max: int = _bound(2_048)  # 512 and room for the parameters of extensions

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 from attrs import frozen
 from twisted.logger import Logger
 
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder
+from happy.errors import Corrupt, NotAJournal
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
-from happy.journal.names import NEXT_SEGMENT
+from happy.journal.names import BLOBS, NEXT_SEGMENT, QUARANTINE, is_part
 from happy.journal.replay import Reader, Tail
 from happy.limits import Limits
 from happy.world import World
@@ -31,13 +33,18 @@ class Opened:
 
 def replay_frame(machine: Machine, decoder: EventDecoder, frame: Frame) -> None:
     """Apply a frame's events to a machine; marks change nothing."""
-    if frame.kind is Kind.EVENTS:
-        machine.apply(
-            [
-                decoder.entry(frame.first_seq + n, frame.time_ns, record)
-                for n, record in enumerate(records_of(frame))
-            ]
-        )
+    if frame.kind is not Kind.EVENTS:
+        return
+    entries = []
+    try:
+        for seq, record in enumerate(records_of(frame), frame.first_seq):
+            entries.append(decoder.entry(seq, frame.time_ns, record))
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Corrupt(
+            f"seq {frame.first_seq + len(entries)}: {error}, though the checksums are right: "
+            "what wrote this journal was no happy program"
+        ) from None
+    machine.apply(entries)
 
 
 def open_application(  # noqa: PLR0913 - all it is made of
@@ -49,6 +56,7 @@ def open_application(  # noqa: PLR0913 - all it is made of
     limits: Limits,
 ) -> Opened:
     """Read a locked journal to its end, or begin one; a ``JournalError`` says why not."""
+    machine: Machine | None = None
 
     def progress(done: int, total: int) -> None:
         if total > 1:
@@ -57,50 +65,59 @@ def open_application(  # noqa: PLR0913 - all it is made of
                 name=name,
                 done=done,
                 total=total,
-                seq=machine.seq,
+                seq=machine.seq if machine is not None else 0,
             )
 
     def machine_of(journal_id: bytes) -> Machine:
-        return Machine(definition, journal_id, world.random_of, limits.keys_remembered_max)
+        return Machine(definition, journal_id, world.random_of)
 
     def new_salt() -> int:
         return int.from_bytes(world.random_bytes(4), "little")
 
     reader = Reader(disk, cut=True)
-    frames = reader.frames(progress)
-    first = next(frames, None)
-    if reader.segments:
-        journal_id = reader.segments[0].header.journal_id
-        machine = machine_of(journal_id)
-        if first is not None:
-            replay_frame(machine, decoder, first)
-        for frame in frames:
-            replay_frame(machine, decoder, frame)
-        assert reader.tail is not None
-        tail = reader.tail
-        _report(name, machine, reader)
-    else:
-        journal_id = world.random_bytes(16)
-        machine = machine_of(journal_id)
+    for frame in reader.frames(progress):
+        if machine is None:
+            machine = machine_of(reader.segments[0].header.journal_id)
+        replay_frame(machine, decoder, frame)
+    tail = reader.tail
+    if tail is None:
+        _check_new(disk)
         tail = create_journal(
-            disk, journal_id, new_salt(), world.time_ns(), limits.segment_bytes_max
+            disk, world.random_bytes(16), new_salt(), world.time_ns(), limits.segment_bytes_max
         )
-        log.info("{name}: a new journal was begun", name=name)
+    journal_id = tail.segment.header.journal_id
+    if machine is None:
+        machine = machine_of(journal_id)
+    _report(name, machine, reader)
     if NEXT_SEGMENT in disk.names():
         disk.remove(NEXT_SEGMENT)
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
     return Opened(journal_id, machine, appender, tail)
 
 
+def _check_new(disk: Disk) -> None:
+    """Refuse to begin a journal where there was one: its events would be as if they never were."""
+    blobs = [name for name in disk.names(BLOBS) if not is_part(name)]
+    for left in (*blobs, *disk.names(QUARANTINE)):
+        raise NotAJournal(
+            f"there is {left} and no segment of the journal that it belongs to; restore the "
+            "journal from a backup, or give the application an empty directory"
+        )
+
+
 def _report(name: str, machine: Machine, reader: Reader) -> None:
+    if not reader.segments:
+        log.info("{name}: a new journal was begun", name=name)
+        return
     if reader.torn is not None:
         log.warn(
             "{name}: {finding} at the end of {segment}, offset {offset}: it was never answered "
-            "and was cut off; its bytes are kept in {kept}",
+            "and was cut off; its {size} bytes are kept in {kept}",
             name=name,
             finding=reader.torn.finding.value,
             segment=reader.torn.segment,
             offset=reader.torn.offset,
+            size=reader.torn.size,
             kept=reader.torn.kept,
         )
     log.info(

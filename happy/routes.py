@@ -8,6 +8,7 @@ pattern's business: the configuration says which domains an application has.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,7 @@ class MailRoutes:
 
         def declare(handler: Any) -> Any:
             plain = handler.__func__ if isinstance(handler, staticmethod) else handler
+            check_handler(plain)
             condition = when.__func__ if isinstance(when, staticmethod) else when
             self._routes.append(_Route(pattern, regex, plain, condition))
             return staticmethod(plain)
@@ -77,12 +79,21 @@ class MailRoutes:
     def deliver(self, state: Any, mail: Mail, context: Any) -> None:
         """Handle a message: its recipients one after the other, all of them or none."""
         for recipient in mail.recipients:
-            found = self.find(state, recipient.rpartition("@")[0])
+            found = self.find(state, recipient.rpartition("@")[0] or recipient)
             if found is None:
                 raise Refused(f"no such recipient: {recipient}", smtp=(550, "5.1.1"))
             handler, captures = found
             context.recipient = recipient
             handler(state, mail, context, **captures)
+
+
+def check_handler(function: Callable[..., Any]) -> None:
+    """Raise ``DefinitionError`` for a function that would not run when it is called."""
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise DefinitionError(
+            f"{function.__qualname__}: handlers and queries run at once, without await or "
+            "yield; what takes time is owed through the context, or done in a door"
+        )
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -100,6 +111,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
         regex += re.escape(local[position : capture.start()].lower()) + f"(?P<{name}>.+?)"
         position = capture.end()
     regex += re.escape(local[position:].lower())
-    if "<" in local[position:] or ">" in local[position:]:
+    rest = _CAPTURE.sub("", local)
+    if "<" in rest or ">" in rest:
         raise DefinitionError(f"mail pattern {pattern!r}: a capture is <name>, in small letters")
     return re.compile(regex)

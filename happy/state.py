@@ -35,9 +35,10 @@ UndoLog = list[tuple[dict[Any, Any], Any, Any]]
 
 
 def table(*, index: tuple[str, ...] = (), unique: tuple[str, ...] = ()) -> Any:
-    """Declare a table field, as in ``rows: Table[Key, Row] = table(index=("owner",))``.
+    """Declare a field of a state that holds rows by key.
 
-    ``index`` and ``unique`` name fields of the row; see ``Table.where`` and ``Table.one``.
+    As in ``rows: Table[Key, Row] = table(index=("owner",))``. ``index`` and ``unique`` name
+    fields of the row; see ``Table.where`` and ``Table.one``.
     """
     for names in (index, unique):
         if not isinstance(names, tuple):
@@ -47,6 +48,10 @@ def table(*, index: tuple[str, ...] = (), unique: tuple[str, ...] = ()) -> Any:
         on_setattr=attrs.setters.frozen,
         metadata={_TABLE: (*index, *unique)},
     )
+
+
+class _Group(dict[Any, Any]):
+    """The keys of the rows that have one value in an indexed field; goes when it is empty."""
 
 
 class Table(MutableMapping[K, V], Generic[K, V]):
@@ -62,7 +67,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         self._rows: dict[K, Any] = {}
         self._log: UndoLog | None = None
         self._gone = 0
-        self._index: dict[str, dict[Any, dict[K, Any]]] = {name: {} for name in index}
+        self._index: dict[str, dict[Any, _Group]] = {name: {} for name in index}
         self._unique: dict[str, dict[Any, Any]] = {name: {} for name in unique}
 
     def __getitem__(self, key: K) -> V:
@@ -78,12 +83,15 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             holder = keys.get(value, _GONE)
             if holder is not _GONE and holder != key:
                 raise DuplicateKey(f"{name} {value!r} is taken by the row {holder!r}")
+        for name, groups in self._index.items():
+            # What can go wrong goes wrong here, before the first change: a handler may catch it.
+            groups.get(getattr(row, name))
         if old is _GONE:
             self._gone -= 1
         elif old is not _ABSENT:
             self._unlink(key, old, row)
         for name, groups in self._index.items():
-            self._write(groups.setdefault(getattr(row, name), {}), key, None)
+            self._link(groups, getattr(row, name), key)
         for name, keys in self._unique.items():
             self._write(keys, getattr(row, name), key)
         self._write(self._rows, key, row)
@@ -96,8 +104,6 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         self._erase(self._rows, key)
 
     def __iter__(self) -> Iterator[K]:
-        if not self._gone:
-            return iter(self._rows)
         return (key for key, row in self._rows.items() if row is not _GONE)
 
     def __reversed__(self) -> Iterator[K]:
@@ -107,10 +113,21 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         return len(self._rows) - self._gone
 
     def __contains__(self, key: object) -> bool:
-        return self._rows.get(key, _GONE) is not _GONE  # type: ignore[call-overload]
+        return self._rows.get(key, _GONE) is not _GONE  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"Table({dict(self)!r})"
+
+    def popitem(self) -> tuple[K, V]:
+        """Remove and return the last row with its key, as a dict does."""
+        for key in reversed(self):
+            return key, self.pop(key)
+        raise KeyError("popitem(): the table is empty")
+
+    def clear(self) -> None:
+        """Remove all rows."""
+        for key in tuple(self):
+            del self[key]
 
     def where(self, **field: Any) -> tuple[V, ...]:
         """Return the rows that have this value in an indexed field, in the order they got it."""
@@ -138,14 +155,27 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     def _group(self, name: str, value: Any) -> Iterator[K]:
         if name not in self._index:
             raise DefinitionError(f"no index {name!r}: declare table(index=({name!r},))")
-        group = self._index[name].get(value, {})
+        group = self._index[name].get(value, _Group())
         return (key for key, mark in group.items() if mark is not _GONE)
+
+    def _link(self, groups: dict[Any, _Group], value: Any, key: K) -> None:
+        group = groups.get(value)
+        if group is None:
+            group = _Group()
+            self._write(groups, value, group)
+        if group.get(key, _GONE) is _GONE:
+            self._write(group, key, None)
 
     def _unlink(self, key: K, old: Any, new: Any) -> None:
         for name, groups in self._index.items():
             value = getattr(old, name)
             if new is None or value != getattr(new, name):
-                self._erase(groups[value], key)
+                group = groups[value]
+                self._erase(group, key)
+                if self._log is not None:
+                    self._log.append((groups, value, group))  # so that commit looks at it
+                elif not group:
+                    del groups[value]
         for name, keys in self._unique.items():
             value = getattr(old, name)
             if new is None or value != getattr(new, name):
@@ -185,6 +215,8 @@ def state(cls: Any = None, /, *, version: int = 1) -> Any:
 
     def declare(cls: type) -> type:
         made = attrs.define(cls, slots=True, eq=False)
+        if version < 1:
+            raise DefinitionError(f"state {made.__qualname__}: version must be 1 or more")
         _check_state(made)
         made.__happy_state__ = version  # type: ignore[attr-defined]
         return made
@@ -247,14 +279,16 @@ class Undo:
         """Keep what was done since ``save``."""
         if self._log:
             for target, key, _old in self._log:
-                if target.get(key) is _GONE:
+                value = target.get(key)
+                if value is _GONE or (type(value) is _Group and not value):
                     del target[key]
             self._settle()
 
     def rollback(self) -> None:
         """Take back what was done since ``save``."""
         for name, value in zip(self._fields, self._saved, strict=True):
-            setattr(self._root, name, value)
+            # Not setattr: a converter or a frozen field must not get in the way.
+            object.__setattr__(self._root, name, value)
         if self._log:
             for target, key, old in reversed(self._log):
                 if old is _ABSENT:
@@ -284,4 +318,21 @@ def digest(root: Any) -> str:
     for field in attrs.fields(type(root)):
         value = getattr(root, field.name)
         parts.append(list(value.items()) if isinstance(value, Table) else value)
-    return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=16).hexdigest()
+    try:
+        data = msgspec.msgpack.encode(parts)
+    except (OverflowError, UnicodeEncodeError):
+        data = msgspec.msgpack.encode(_spelt_out(parts))
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _spelt_out(value: Any) -> Any:
+    """Return a value in words that msgpack has, where it holds an int or a text too large."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_spelt_out(item) for item in value]
+    if attrs.has(type(value)):
+        return [_spelt_out(getattr(value, f.name)) for f in attrs.fields(type(value))]
+    return value

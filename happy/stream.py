@@ -15,6 +15,7 @@ process ends, and the next start reads what is there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,7 +28,8 @@ from twisted.python.failure import Failure
 from happy.app import BlobReader, BlobWriter, Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder, encode
-from happy.debts import Debts
+from happy.debts import AGAIN_S, Debts
+from happy.effects import EffectId
 from happy.errors import (
     Halted,
     HandlerFailed,
@@ -36,6 +38,7 @@ from happy.errors import (
     NoRoom,
     NotOpen,
     Refused,
+    Unavailable,
 )
 from happy.event import (
     Blob,
@@ -117,8 +120,8 @@ class Stream:
 
     def begin(self, configured: Configured) -> None:
         """Tell the application what the configuration says, if that is news; perform debts."""
-        if configured != self._machine.configured:
-            self._submit_own(configured, "configuration")
+        keys_max = self.limits.keys_remembered_max
+        self._configure(Configured(configured.settings, configured.domains, keys_max))
         self.debts.look()
 
     # --- what doors see -------------------------------------------------------------------
@@ -134,7 +137,7 @@ class Stream:
 
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Fire with what a query of the durable state returns."""
-        if self.mood in (Mood.REPLAYING, Mood.HALTED):
+        if self.mood not in (Mood.OPEN, Mood.DRAINING):
             return fail(self._not_open())
         return maybeDeferred(query, self._machine.state, *args, **kwargs)
 
@@ -147,6 +150,15 @@ class Stream:
     def open_blob(self, blob: Blob) -> BlobReader:
         """Open a stored body."""
         return self._blobs.open(blob)
+
+    def effect_key(self, effect_id: EffectId) -> str:
+        """Return the stable id of an effect for the other side: the same at every attempt.
+
+        It does not tell the journal's identity, from which random generators are seeded.
+        """
+        public = hashlib.blake2b(self.journal_id, digest_size=8, person=b"happy effects")
+        event_seq, n = effect_id
+        return f"{public.hexdigest()}-{event_seq}-{n}"
 
     def status(self) -> dict[str, Any]:
         """Return how the application is, for people and tools."""
@@ -183,9 +195,7 @@ class Stream:
             if self._order.join_twin(key, exchange.fingerprint, waiter):
                 return answer
         record = encode(event, exchange.source, key, exchange.fingerprint)
-        # Decoded before it is admitted: an event that cannot be read back must not be
-        # journaled, and what is applied now must be what a replay will apply.
-        self._order.admit(record, self._decoder.entry(0, 0, record), waiter)
+        self._order.admit(record, self._decoder.read_back(record), waiter)
         self._pump()
         return answer
 
@@ -199,7 +209,7 @@ class Stream:
         written.addCallbacks(
             self._durable, self._not_durable, callbackArgs=(batch, time_ns), errbackArgs=(batch,)
         )
-        written.addErrback(self._halt)
+        written.addErrback(self._halt, batch)
 
     def _durable(self, _: object, batch: Batch, time_ns: int) -> None:
         entries = self._order.place(batch, time_ns)
@@ -209,8 +219,8 @@ class Stream:
         self._order.settle(batch)
         for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
             entry = admitted.entry
-            if isinstance(outcome, FailedOutcome):
-                self._report(entry, outcome)
+            if isinstance(outcome, FailedOutcome) and outcome.error is not None:
+                self._report(entry, outcome.error)
             for waiter in admitted.waiters:
                 self._release(waiter, entry.seq, outcome)
         self.debts.look()
@@ -228,48 +238,63 @@ class Stream:
             case FailedOutcome(failed_seq):
                 waiter.answer.errback(HandlerFailed(f"{self.name}/{failed_seq}"))
 
-    def _report(self, entry: Entry, outcome: FailedOutcome) -> None:
+    def _report(self, entry: Entry, error: BaseException) -> None:
         log.failure(
             "{name}/{seq}: the handler of {event} failed; nothing was changed",
-            Failure(outcome.error) if outcome.error is not None else None,
+            Failure(error),
             name=self.name,
             seq=entry.seq,
             event=type(entry.event).__name__,
         )
 
-    def _not_durable(self, failure: Failure, batch: Batch) -> None:
+    def _not_durable(self, failure: Failure, batch: Batch) -> Failure | None:
         if not failure.check(NoRoom):
-            self._fail(batch, failure)
-            self._halt(failure)
-            return
+            return failure
         log.error("{name}: {reason}", name=self.name, reason=failure.getErrorMessage())
         self._order.settle(batch)
         self._syncing = False
-        self._fail(batch, failure)
+        self._fail(batch, NoRoom, failure.getErrorMessage())
         self._pump()
         self._look_if_drained()
+        return None
 
-    def _fail(self, batch: Batch, failure: Failure) -> None:
+    def _fail(self, batch: Batch, error: type[HappyError], reason: str) -> None:
         for admitted in batch.admitted:
             for waiter in admitted.waiters:
-                if failure.check(NoRoom):
-                    waiter.answer.errback(failure.value)
-                else:
-                    waiter.answer.errback(
-                        Halted("the disk failed; whether this event was kept is not known")
-                    )
+                if not waiter.answer.called:
+                    waiter.answer.errback(error(reason))
 
-    def _halt(self, failure: Failure) -> None:
-        if self.mood is Mood.HALTED:
-            return
-        self.mood = step(self.mood, Mood.HALTED)
-        log.critical("{name}: halted: {reason}", name=self.name, reason=failure.getErrorMessage())
-        if not failure.check(JournalError):
-            log.failure("{name}: halted", failure, name=self.name)
-        self.debts.stop()
-        self.halted.callback(failure.value)
+    def _halt(self, failure: Failure, batch: Batch | None = None) -> None:
+        """Stop for good; whoever waits hears of it, those of ``batch`` that all is unknown."""
+        first = self.mood is not Mood.HALTED
+        if first:
+            self.mood = step(self.mood, Mood.HALTED)
+            reason = failure.getErrorMessage()
+            log.critical("{name}: halted: {reason}", name=self.name, reason=reason)
+            if not failure.check(JournalError):
+                log.failure("{name}: halted", failure, name=self.name)
+            self.debts.stop()
+        if batch is not None:
+            self._fail(batch, Halted, "a failure; whether this event was kept is not known")
+        while self._order.waiting:
+            self._fail(self._order.take(), Halted, "a failure; this event was not kept")
+        if first:
+            if self._drained is not None and not self._drained.called:
+                self._drained.callback(None)
+            assert failure.value is not None
+            self.halted.callback(failure.value)
 
     # --- events of our own ----------------------------------------------------------------
+
+    def _configure(self, configured: Configured) -> None:
+        if self.mood is not Mood.OPEN or configured == self._machine.configured:
+            return
+
+        def again(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            self._world.clock.callLater(AGAIN_S, self._configure, configured)
+
+        self._submit_own(configured, "configuration").addErrback(again)
 
     def _submit_own(self, event: object, source: str = "timer") -> Deferred[Any]:
         """Submit what no peer waits for; only that it was not admitted comes back."""
@@ -283,30 +308,48 @@ class Stream:
 
     def close(self) -> Deferred[None]:
         """Admit no more, finish what was admitted, write a close mark, let go of the disk."""
-        if self.mood is not Mood.OPEN:
-            if self.mood is not Mood.HALTED:
+        match self.mood:
+            case Mood.OPEN:
+                self.mood = step(self.mood, Mood.DRAINING)
+                self.debts.stop()
+                self._drained = Deferred()
+                self._drained.addCallback(lambda _: self._seal())
+                self._look_if_drained()
+            case Mood.REPLAYING:
                 self.mood = step(self.mood, Mood.CLOSED)
-            self._disk.close()
+                self._disk.close()
+            case Mood.HALTED if self._drained is None:
+                # In the journal's own thread, which may be writing still.
+                self._drained = self._world.run(self._disk.close)
+        return self._when_closed()
+
+    def _when_closed(self) -> Deferred[None]:
+        if self._drained is None:
             return succeed(None)
-        self.mood = step(self.mood, Mood.DRAINING)
-        self.debts.stop()
-        self._drained = Deferred()
-        self._look_if_drained()
-        return self._drained.addCallback(lambda _: self._seal())
+        closed: Deferred[None] = Deferred()
+        self._drained.addCallbacks(lambda _: closed.callback(None), closed.errback)
+        return closed
 
     def _look_if_drained(self) -> None:
         if self._drained is not None and not self._drained.called and not len(self._order):
             self._drained.callback(None)
 
     def _seal(self) -> Deferred[None]:
+        if self.mood is Mood.HALTED:
+            return self._world.run(self._disk.close)
         time_ns = max(self._world.time_ns(), self._time_ns)
         sealed = self._world.run(partial(self._appender.mark, Kind.CLOSE_MARK, time_ns))
 
-        def close(result: object) -> object:
+        def unsealed(failure: Failure) -> None:
+            if failure.check(NoRoom):
+                # No harm: the next start reads to the end, and finds all of it.
+                log.warn("{name}: closed without a mark, for want of room", name=self.name)
+            else:
+                self._halt(failure)
+
+        def close(_: object) -> None:
             self._disk.close()
-            return result
+            if self.mood is not Mood.HALTED:
+                self.mood = step(self.mood, Mood.CLOSED)
 
-        def closed(_: object) -> None:
-            self.mood = step(self.mood, Mood.CLOSED)
-
-        return sealed.addBoth(close).addCallback(closed)
+        return sealed.addErrback(unsealed).addCallback(close)

@@ -63,7 +63,9 @@ class NumberService(App):
     @http.route("/next", methods=["POST"])
     async def post_next(self, request: IRequest) -> bytes:
         """Take numbers: ``POST /next`` or ``POST /next?count=N``."""
-        first = await self.submit(Next(count=query_int(request, "count", default=1)))
+        first = await self.submit(
+            Next(count=query_int(request, "count", default=1, minimum=1, maximum=COUNT_MAX))
+        )
         return _line(request, first)
 
     @http.route("/last", methods=["GET"])

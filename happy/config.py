@@ -1,0 +1,294 @@
+"""The configuration: a TOML file in, a ``Config`` out, or every complaint at once.
+
+Nothing is opened, created or written here, so that ``happy check`` can do exactly what a start
+does. The applications' modules are imported, with FILE's own directory first on the path.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import tomllib
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final, Literal, NewType
+
+import attrs
+import msgspec
+from attrs import frozen
+
+from happy.app import App, Definition
+from happy.app_import import import_application, importable_from
+from happy.codec import settings_from_bytes
+from happy.config_reader import (
+    ConfigReader,
+    Doors,
+    HostName,
+    Positive,
+    Smarthost,
+    did_you_mean,
+    dotted,
+)
+from happy.endpoints import Endpoint
+from happy.errors import ConfigError
+from happy.event import Mail
+from happy.limits import Limits
+from happy.toml_lines import KeyPath, toml_lines
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
+_NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a letter"
+_SYNTAX_ERROR: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+_DOORS: Final = ("http", "smtp", "lmtp")
+
+
+@frozen
+class AppConfig:
+    """One application of the container.
+
+    ``settings`` is an instance of its ``Settings``, or None; ``settings_json`` is the same for
+    the journal, as JSON with sorted keys, empty when there are none. ``domains`` are those it
+    takes mail for, in small letters.
+    """
+
+    name: str
+    app: type[App]
+    definition: Definition
+    http: tuple[Endpoint, ...] = ()
+    smtp: tuple[Endpoint, ...] = ()
+    lmtp: tuple[Endpoint, ...] = ()
+    domains: tuple[str, ...] = ()
+    settings: Any = None
+    settings_json: bytes = b""
+    limits: Limits = attrs.Factory(Limits)
+
+
+@frozen
+class MailConfig:
+    """Mail out: the server that takes it, if any, and the name we greet with."""
+
+    hostname: str
+    smarthost: Endpoint | None = None
+
+
+@frozen
+class LogConfig:
+    """The access log: its form, and its own file or None for the ordinary log."""
+
+    access: Literal["combined", "json", "off"] = "combined"
+    access_file: Path | None = None
+
+
+@frozen
+class Config:
+    """What a container is made from; ``data`` holds a journal directory for each application."""
+
+    path: Path
+    data: Path
+    apps: tuple[AppConfig, ...]
+    mail: MailConfig
+    log: LogConfig
+
+
+_Application = NewType("_Application", Definition)
+_Access = NewType("_Access", str)
+
+_FILE_KEYS: Final = {"data": Path, "apps": Any, "mail": Any, "log": Any, "limits": Any}
+_APP_KEYS: Final = {
+    "app": _Application,
+    "http": Doors,
+    "smtp": Doors,
+    "lmtp": Doors,
+    "domains": tuple[HostName, ...],
+    "settings": Any,
+    "limits": Any,
+}
+_MAIL_KEYS: Final = {"smarthost": Smarthost, "hostname": HostName}
+_LOG_KEYS: Final = {"access": _Access, "access_file": Path}
+_LIMIT_KEYS: Final = {field.name: Positive for field in attrs.fields(Limits)}
+
+
+def load(path: Path) -> Config:
+    """Read a configuration; ``ConfigError`` holds all that is wrong with it, by line."""
+    text = _read(path)
+    raw, places = _parse(path, text)
+    reader = ConfigReader(path, places)
+    reader.converter.register_structure_hook(_Access, _access)
+    reader.converter.register_structure_hook(
+        _Application, lambda value, _: import_application(reader.converter.structure(value, str))
+    )
+    file = reader.table((), raw, _FILE_KEYS, required=("data", "apps"))
+    data = file.get("data")
+    if data is not None and data.exists() and not data.is_dir():
+        reader.complain(("data",), f"{data} is not a directory")
+    mail = reader.table(("mail",), file.get("mail", {}), _MAIL_KEYS)
+    log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
+    limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
+    apps: tuple[AppConfig, ...] = ()
+    if "apps" in file:
+        with importable_from(reader.base):
+            apps = _apps(reader, file["apps"], limits)
+    reader.finish()
+    return Config(
+        path=path,
+        data=file["data"],
+        apps=apps,
+        mail=MailConfig(mail.get("hostname") or socket.getfqdn(), mail.get("smarthost")),
+        log=LogConfig(**log),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"{path}: is not UTF-8 text (byte {error.start})",)) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError((f"{path}: cannot be read: {reason}",)) from None
+
+
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], Any]:
+    try:
+        return tomllib.loads(text), toml_lines(text)
+    except tomllib.TOMLDecodeError as error:
+        match = _SYNTAX_ERROR.fullmatch(str(error))
+        assert match is not None, "as tomllib writes them"
+        sentence, line, column = match.groups()
+        if line is None:
+            line, sentence = text.count("\n") + 1, f"{sentence} at the end of the file"
+        else:
+            sentence = f"{sentence} (column {column})"
+        raise ConfigError((f"{path}:{line}: {sentence[0].lower()}{sentence[1:]}",)) from None
+    except RecursionError:
+        raise ConfigError((f"{path}: has lists or tables in too many levels",)) from None
+
+
+def _access(value: Any, _: Any) -> str:
+    known = ("combined", "json", "off")
+    if value not in known:
+        hint = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"expected combined, json or off, not {value!r}{hint}")
+    return str(value)
+
+
+def _limits(reader: ConfigReader, key: KeyPath, raw: Any, outer: Limits) -> Limits:
+    return attrs.evolve(outer, **reader.table(key, raw, _LIMIT_KEYS))
+
+
+# --- applications ----------------------------------------------------------------------------
+
+
+def _apps(reader: ConfigReader, raw: Any, limits: Limits) -> tuple[AppConfig, ...]:
+    if not isinstance(raw, dict) or not raw:
+        reader.complain(("apps",), "expected a table for each application, as in [apps.numbers]")
+        return ()
+    apps: list[AppConfig] = []
+    listening: list[tuple[KeyPath, Endpoint]] = []
+    for name, table in raw.items():
+        if not _NAME.fullmatch(name):
+            reader.complain(("apps", name), _NAME_RULE)
+        good = reader.table(("apps", name), table, _APP_KEYS, required=("app",))
+        if isinstance(table, dict):
+            for door in _DOORS:
+                placed = _placed(reader, ("apps", name, door), table.get(door), good.get(door, ()))
+                listening += placed
+                good[door] = tuple(endpoint for _, endpoint in placed)
+            apps += _app(reader, name, table, good, limits)
+    _check_clashes(reader, listening)
+    return tuple(apps)
+
+
+def _app(
+    reader: ConfigReader, name: str, table: dict[str, Any], good: dict[str, Any], limits: Limits
+) -> Iterator[AppConfig]:
+    """Yield an application, if its class could be imported; complain about the rest."""
+    key = ("apps", name)
+    own_limits = _limits(reader, (*key, "limits"), table.get("limits", {}), limits)
+    _check_mail(reader, key, table)
+    definition: Definition | None = good.get("app")
+    if definition is None:
+        return
+    _check_doors(reader, key, table, definition)
+    settings, settings_json = _settings(reader, key, table, definition.app)
+    yield AppConfig(
+        name=name,
+        app=definition.app,
+        definition=definition,
+        http=good["http"],
+        smtp=good["smtp"],
+        lmtp=good["lmtp"],
+        domains=tuple(dict.fromkeys(good.get("domains", ()))),
+        settings=settings,
+        settings_json=settings_json,
+        limits=own_limits,
+    )
+
+
+def _placed(
+    reader: ConfigReader, key: KeyPath, raw: Any, endpoints: tuple[Endpoint, ...]
+) -> list[tuple[KeyPath, Endpoint]]:
+    """Return the endpoints of a door, each with its key and knowing its place."""
+    keys = [(*key, n) if isinstance(raw, list) else key for n in range(len(endpoints))]
+    return [
+        (own_key, attrs.evolve(endpoint, place=reader.place(own_key)))
+        for own_key, endpoint in zip(keys, endpoints, strict=True)
+    ]
+
+
+def _check_mail(reader: ConfigReader, key: KeyPath, table: dict[str, Any]) -> None:
+    if all(table.get(door) in (None, []) for door in _DOORS):
+        reader.complain(key, "has no door: set http, smtp or lmtp")
+    domains = table.get("domains", [])
+    mail_doors = [door for door in ("smtp", "lmtp") if door in table]
+    if mail_doors and domains == []:
+        reader.complain((*key, mail_doors[0]), 'needs domains = ["..."]: those whose mail it takes')
+
+
+def _check_doors(
+    reader: ConfigReader, key: KeyPath, table: dict[str, Any], definition: Definition
+) -> None:
+    app = definition.app.__qualname__
+    if "http" in table and definition.app.http is None:
+        reader.complain((*key, "http"), f"{app} has no web door: it sets no http = Klein()")
+    for door in ("smtp", "lmtp"):
+        if door in table and Mail not in definition.handlers:
+            reader.complain(
+                (*key, door), f"{app} takes no mail: it has no MailRoutes and no handler of Mail"
+            )
+
+
+def _check_clashes(reader: ConfigReader, listening: list[tuple[KeyPath, Endpoint]]) -> None:
+    for (first_key, first), (second_key, second) in combinations(listening, 2):
+        if first.clashes(second):
+            assert first.binds is not None
+            where = f"{dotted(first_key)} (line {reader.line(first_key)})"
+            reader.complain(second_key, f"{first.binds[0]} is already taken by {where}")
+
+
+def _settings(
+    reader: ConfigReader, key: KeyPath, table: dict[str, Any], app: type[App]
+) -> tuple[Any, bytes]:
+    """Return the settings and their JSON, as a replay will see them."""
+    key = (*key, "settings")
+    if app.Settings is None:
+        if "settings" in table:
+            reader.complain(key, f"{app.__qualname__} has no Settings")
+        return None, b""
+    settings = reader.value(key, table.get("settings", {}), app.Settings)
+    if settings is None:
+        return None, b""
+    try:
+        data = _canonical(reader, settings)
+        again: Any = settings_from_bytes(data, app.Settings)
+        kept = _canonical(reader, again) == data
+    except Exception as error:  # noqa: BLE001 - hooks and validators of the application
+        reader.complain(key, f"cannot be kept as JSON: {error}")
+        return None, b""
+    if not kept:
+        reader.complain(key, "cannot be kept as JSON: they come back as something else")
+    return again, data
+
+
+def _canonical(reader: ConfigReader, settings: Any) -> bytes:
+    return msgspec.json.encode(reader.converter.unstructure(settings), order="sorted")
