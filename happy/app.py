@@ -85,6 +85,8 @@ class handles:  # noqa: N801 - reads as a decorator
     """
 
     def __init__(self, *event_types: type) -> None:
+        if not event_types:
+            raise DefinitionError("@handles() needs an event type, as in @handles(Next)")
         for event_type in event_types:
             event_meta(event_type)
         self.event_types = event_types

@@ -7,6 +7,9 @@ names its type, so that a journal can be read without the application that wrote
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -73,7 +76,7 @@ class EventDecoder:
     def entry(self, seq: int, time_ns: int, data: bytes | memoryview) -> Entry:
         """Return the entry of a record; ``UnknownEvent`` when the application has no such type.
 
-        Raises ``msgspec.MsgspecError`` when the bytes are no record.
+        Raises ``msgspec.MsgspecError`` or ``ValueError`` when the bytes are no record.
         """
         record = _record_decoder.decode(data)
         decode = self._decoders.get((record.type, record.version))
@@ -148,6 +151,27 @@ def _int64(value: Any, hint: Any) -> Any:
     return value
 
 
+_WRITTEN: dict[type, str] = {
+    bytes: "base64",
+    decimal.Decimal: "a decimal number",
+    datetime.datetime: "a moment as in 2001-09-09T01:46:40Z",
+    datetime.date: "a date as in 2001-09-09",
+    datetime.time: "a time of day as in 13:30:00",
+    datetime.timedelta: "a span of time as in P1DT12H",
+    uuid.UUID: "a UUID",
+}
+"""What JSON has no form for, and how it is written there (by ``to_json`` too)."""
+
+
+def _read_written(value: Any, kind: Any) -> Any:
+    if type(value) is kind:
+        return value
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise ValueError(f"expected {_WRITTEN[kind]}, not {_kind(value)}") from None
+
+
 _KINDS = {
     str: "text",
     bool: "true or false",
@@ -219,6 +243,8 @@ def strict_converter() -> MsgspecJsonConverter:
     converter.register_structure_hook(int, _int64)
     converter.register_structure_hook(bool, _strict((bool,), "true or false"))
     converter.register_structure_hook(float, lambda v, hint: float(_number(v, hint)))
+    for kind in _WRITTEN:
+        converter.register_structure_hook(kind, _read_written)
     converter.register_structure_hook_factory(
         _is_of(list, tuple, set, frozenset), _from_list(converter)
     )
@@ -254,6 +280,8 @@ def from_plain(plain: Any, cls: type[T]) -> T:
     """Return plain maps and lists as an attrs class; ``BadRequest`` lists every fault."""
     try:
         return _json.structure(plain, cls)
+    except cattrs.StructureHandlerNotFoundError as error:
+        raise DefinitionError(f"{cls.__qualname__} cannot be read from JSON: {error}") from None
     except Exception as error:  # noqa: BLE001 - cattrs gathers whatever converters raise
         faults = tuple(cattrs.transform_error(error, format_exception=_sentence))
         raise BadRequest("; ".join(faults), faults) from None

@@ -39,7 +39,8 @@ from happy.toml_lines import KeyPath, toml_lines
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
 _NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a letter"
 _SYNTAX_ERROR: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
-_DOORS: Final = ("http", "smtp", "lmtp")
+_MAIL_DOORS: Final = ("smtp", "lmtp")
+_DOORS: Final = ("http", *_MAIL_DOORS)
 
 
 @frozen
@@ -236,23 +237,27 @@ def _placed(
     ]
 
 
+def _given_doors(table: dict[str, Any]) -> list[str]:
+    """Return the doors that are set, well or badly; an empty list sets none."""
+    return [door for door in _DOORS if table.get(door) not in (None, [])]
+
+
 def _check_mail(reader: ConfigReader, key: KeyPath, table: dict[str, Any]) -> None:
-    if all(table.get(door) in (None, []) for door in _DOORS):
+    doors = _given_doors(table)
+    if not doors:
         reader.complain(key, "has no door: set http, smtp or lmtp")
-    domains = table.get("domains", [])
-    mail_doors = [door for door in ("smtp", "lmtp") if door in table]
-    if mail_doors and domains == []:
-        reader.complain((*key, mail_doors[0]), 'needs domains = ["..."]: those whose mail it takes')
+    elif doors[-1] in _MAIL_DOORS and table.get("domains", []) == []:
+        reader.complain((*key, doors[-1]), 'needs domains = ["..."]: those whose mail it takes')
 
 
 def _check_doors(
     reader: ConfigReader, key: KeyPath, table: dict[str, Any], definition: Definition
 ) -> None:
     app = definition.app.__qualname__
-    if "http" in table and definition.app.http is None:
-        reader.complain((*key, "http"), f"{app} has no web door: it sets no http = Klein()")
-    for door in ("smtp", "lmtp"):
-        if door in table and Mail not in definition.handlers:
+    for door in _given_doors(table):
+        if door == "http" and definition.app.http is None:
+            reader.complain((*key, door), f"{app} has no web door: it sets no http = Klein()")
+        if door in _MAIL_DOORS and Mail not in definition.handlers:
             reader.complain(
                 (*key, door), f"{app} takes no mail: it has no MailRoutes and no handler of Mail"
             )

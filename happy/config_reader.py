@@ -118,7 +118,7 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
 def host_name(text: str) -> str:
     """Return a host name in small ASCII letters; ``ValueError`` when it is none."""
     try:
-        name = idna.encode(text, uts46=True, std3_rules=True).decode("ascii")
+        name = idna.encode(text, uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         name = ""
     labels = name.split(".")

@@ -9,7 +9,6 @@ the journals get their close marks, all within a bounded time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -17,16 +16,14 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from happy.app import App
 from happy.config import AppConfig, Config
 from happy.control import SOCKET_MODE, SOCKET_NAME, ControlFactory
 from happy.doors import Door, doors_of, runners_of
-from happy.errors import HappyError, StartError
+from happy.errors import HappyError
 from happy.event import Configured
 from happy.journal.disk import FileDisk
 from happy.stream import Stream
@@ -95,7 +92,7 @@ class Hosted:
         """Let go of a journal that was opened and never begun."""
         self.stream.abandon()
 
-    def _cut(self, result: Any, _timeout_s: float) -> None:
+    def _cut(self, _result: Any, _timeout_s: float) -> None:
         for door in self.doors:
             door.factory.cut()
 
@@ -112,7 +109,7 @@ class Container(Service):
     must end the process with a status that is not 0.
     """
 
-    name = "happy"  # type: ignore[assignment]
+    name = "happy"
 
     def __init__(self, config: Config, reactor: Any, give_up: Callable[[str], None]) -> None:
         self._config = config

@@ -90,7 +90,7 @@ class Context:
         """
         to = (recipients,) if isinstance(recipients, str) else tuple(recipients)
         for address in (*to, reverse_path) if reverse_path else to:
-            if not address or not all(c.isprintable() and c not in "<> " for c in address):
+            if not address or not address.isprintable():  # a line break begins another command
                 raise ValueError(f"not a mail address: {address!r}")
         for recipient in to:
             self._owe(

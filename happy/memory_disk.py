@@ -62,6 +62,8 @@ class MemoryDisk:
     def write(self, name: str, offset: int, data: bytes) -> None:
         """See ``Disk``. As on a real disk, what there is room for stands there after ``NoRoom``."""
         file = self._file(name)
+        if not data:
+            return
         growth = offset + len(data) - len(file.shown)
         if growth > 0 and growth > (room := max(0, self._room_left())):
             fitting = len(data) - growth + int(room)
@@ -87,7 +89,9 @@ class MemoryDisk:
 
     def rename(self, name: str, to: str) -> None:
         """See ``Disk``."""
-        self._files[to] = self._files.pop(name)
+        self._files[to] = self._file(name)
+        if to != name:
+            del self._files[name]
 
     def remove(self, name: str) -> None:
         """See ``Disk``."""

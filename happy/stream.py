@@ -323,6 +323,11 @@ class Stream:
                 self._drained = self._world.run(self._disk.close)
         return self._when_closed()
 
+    def abandon(self) -> None:
+        """Let go of a journal that was opened and not begun; nothing is written."""
+        self.mood = step(self.mood, Mood.HALTED)
+        self._disk.close()
+
     def _when_closed(self) -> Deferred[None]:
         if self._drained is None:
             return succeed(None)

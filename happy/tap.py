@@ -61,7 +61,8 @@ class _Ending:
         """Say why, and end with status 1; at once while starting, else after a short grace."""
         log.critical("{sentence}", sentence=sentence)
         if self._reactor.running:
-            print(sentence, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{sentence}\n")
+            sys.stderr.flush()
             self._reactor.callLater(_HALT_GRACE_S, self._end)
             return
         self._tell_parent(sentence)
@@ -74,7 +75,7 @@ class _Ending:
         os._exit(1)
 
     def _tell_parent(self, sentence: str) -> None:
-        """The process that daemonized us waits to hear how the start went."""
+        """Answer the process that daemonized us, which waits to hear how the start went."""
         pipe = self._twistd.get("statusPipe")
         if pipe is not None:
             os.write(pipe, b"1 " + sentence.encode()[:95])

@@ -1,11 +1,11 @@
-"""Testing an application: the whole of it, in memory, on a clock of the test's own.
+r"""Testing an application: the whole of it, in memory, on a clock of the test's own.
 
 ::
 
     with running(NumberService) as app:
-        assert app.post("/next").text == "1\\n"
+        assert app.post("/next").text == "1\n"
         app.crash()
-        assert app.post("/next").text == "2\\n"
+        assert app.post("/next").text == "2\n"
 
 Requests and mail go through the real doors, events through the real order and journal; only
 the sockets, the disk, the clock and the smarthost are stand-ins. Nothing sleeps.
@@ -118,11 +118,13 @@ class Running:
 
     def ask(self, query: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """Return what a query returns."""
-        return self.result(self.app.ask(query, *args, **kwargs))
+        found: R = self.result(self.app.ask(query, *args, **kwargs))
+        return found
 
     def ask_with(self, function: Callable[[Any], R]) -> R:
         """Return what any function of the state returns."""
-        return self.result(self.stream.ask(function))
+        found: R = self.result(self.stream.ask(function))
+        return found
 
     # --- the doors ------------------------------------------------------------------------
 
@@ -257,8 +259,7 @@ class Running:
     def _connect(self, factory: Any) -> Any:
         protocol = factory.buildProtocol(_PEER)
         assert IProtocol.providedBy(protocol)
-        transport = StringTransport(_HOST, _PEER)
-        transport.protocol = protocol
+        transport = _Wire(protocol)
         protocol.makeConnection(transport)
         return transport
 
@@ -302,6 +303,14 @@ def message(subject: str = "", text: str = "", **fields: str) -> bytes:
         made["Subject"] = subject
     made.set_content(text)
     return bytes(made)
+
+
+class _Wire(StringTransport):
+    """Keeps what a protocol says, and knows whom to tell."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(_HOST, _PEER)
+        self.protocol = protocol
 
 
 class _MailSession:

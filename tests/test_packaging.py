@@ -67,4 +67,4 @@ def test_twistd_finds_happy_from_an_empty_directory(kind, wheel, tmp_path):
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *what], check=True)
     help_text = plugins(python, tmp_path / "empty")
     assert "happy" in help_text
-    assert "Host applications" in help_text
+    assert "Host web and mail applications" in help_text

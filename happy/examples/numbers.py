@@ -11,7 +11,7 @@ it from top to bottom; each part is explained where it stands. Try it::
 from __future__ import annotations
 
 from klein import Klein
-from twisted.web.iweb import IRequest
+from twisted.web.server import Request
 
 from happy import App, Context, Refused, event, handles, query, state
 from happy.wire.http import query_int
@@ -44,7 +44,7 @@ class NumberService(App):
     # What an event does. A handler sees the state, the event and its context, and nothing
     # else; when it raises, nothing has happened.
     @handles(Next)
-    def take(state: Numbers, event: Next, context: Context) -> int:  # noqa: ARG004
+    def take(state: Numbers, event: Next, _context: Context) -> int:
         """Return the first of the numbers taken."""
         if not 1 <= event.count <= COUNT_MAX:
             raise Refused(f"count must be 1 to {COUNT_MAX}", http_status=400)
@@ -61,7 +61,7 @@ class NumberService(App):
     # The doors: words in, an event or a question, words out. ``submit`` answers when the
     # event is on the disk, so a number that was given out stays given out.
     @http.route("/next", methods=["POST"])
-    async def post_next(self, request: IRequest) -> bytes:
+    async def post_next(self, request: Request) -> bytes:
         """Take numbers: ``POST /next`` or ``POST /next?count=N``."""
         first = await self.submit(
             Next(count=query_int(request, "count", default=1, minimum=1, maximum=COUNT_MAX))
@@ -69,12 +69,12 @@ class NumberService(App):
         return _line(request, first)
 
     @http.route("/last", methods=["GET"])
-    async def get_last(self, request: IRequest) -> bytes:
+    async def get_last(self, request: Request) -> bytes:
         """Look at the last number: a proxy may keep the answer for a second."""
         request.setHeader(b"cache-control", b"public, max-age=1, stale-while-revalidate=30")
         return _line(request, await self.ask(self.last))
 
 
-def _line(request: IRequest, number: int) -> bytes:
+def _line(request: Request, number: int) -> bytes:
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     return b"%d\n" % number

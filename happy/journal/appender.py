@@ -8,14 +8,14 @@ full, so that a full disk is met before anything is written and costs nobody an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from happy.errors import NoRoom
+from happy.errors import NoRoom, SyncFailed
 from happy.journal.disk import Disk
 from happy.journal.frame import (
     FRAME_HEADER_SIZE,
-    SEGMENT_HEADER_SIZE,
     Kind,
     SegmentHeader,
     encode_frame,
@@ -27,6 +27,7 @@ from happy.journal.recovery import Position, start_of
 from happy.journal.replay import Segment, Tail
 
 _RECORD_OVERHEAD: Final = 4
+_PREPARE_TRIES: Final = 16  # in a segment: on a full disk each of them takes its time
 
 
 def create_journal(
@@ -35,7 +36,8 @@ def create_journal(
     """Begin a journal on an empty disk; return its tail, where the first event will stand."""
     header = SegmentHeader(journal_id, 1, 1, time_ns, 0, first_chain(journal_id), salt)
     segment = _begin_segment(disk, header, segment_bytes_max)
-    return Tail(segment, start_of(header), closed=True)
+    position = start_of(header)
+    return Tail(segment, position, closed=False, unproven=position.offset)
 
 
 def _begin_segment(disk: Disk, header: SegmentHeader, size: int, *, ready: bool = False) -> Segment:
@@ -61,8 +63,9 @@ class Appender:
         self._capacity = segment_bytes_max
         self._new_salt = new_salt
         self._prepared = False
-        # What was read may be in the page cache only, left there by a process that died.
-        disk.sync(self._segment.name)
+        self._prepare_at = segment_bytes_max // 2
+        self._failed: BaseException | None = None
+        self._rewrite(tail.unproven)
 
     @property
     def next_seq(self) -> int:
@@ -72,17 +75,46 @@ class Appender:
     def append(self, records: Sequence[bytes], time_ns: int) -> None:
         """Make a batch durable; ``time_ns`` must not be less than that of the batch before.
 
-        Raises ``NoRoom`` when nothing was written, ``SyncFailed`` when nobody can know.
+        Raises ``NoRoom`` when nothing was written, ``SyncFailed`` when nobody can know; after
+        that it writes no more.
         """
         size = sum(map(len, records)) + len(records) * _RECORD_OVERHEAD
-        self._make_room(FRAME_HEADER_SIZE + size + 8, time_ns)
-        self._write(Kind.EVENTS, records, time_ns)
-        self._prepare()
+        with self._writing(time_ns):
+            self._make_room(FRAME_HEADER_SIZE + size + 8, time_ns)
+            self._write(Kind.EVENTS, records, time_ns)
+            self._prepare()
 
     def mark(self, kind: Kind, time_ns: int) -> None:
-        """Write a mark: it vouches for the frame before it."""
-        self._make_room(FRAME_HEADER_SIZE, time_ns)
-        self._write(kind, (), time_ns)
+        """Write a mark: it vouches for the frame before it. Raises as ``append``."""
+        with self._writing(time_ns):
+            self._make_room(FRAME_HEADER_SIZE, time_ns)
+            self._write(kind, (), time_ns)
+
+    @contextlib.contextmanager
+    def _writing(self, time_ns: int) -> Iterator[None]:
+        """Keep what a reader would refuse from being written."""
+        if self._failed is not None:
+            raise SyncFailed(f"nothing is written after a failure: {self._failed}")
+        if time_ns < self._at.time_ns:
+            raise ValueError(f"time goes backwards: {time_ns} after {self._at.time_ns}")
+        try:
+            yield
+        except NoRoom:
+            raise
+        except BaseException as error:
+            self._failed = error  # what is on the disk is not known any more
+            raise
+
+    def _rewrite(self, start: int) -> None:
+        """Write the last frame again, and sync.
+
+        It was read, and yet may not be on the disk: after a sync that failed, the page cache
+        shows what is lost, and takes it for clean. Every frame before it was synced.
+        """
+        name, end = self._segment.name, self._at.offset
+        if start < end:
+            self._disk.write(name, start, self._disk.read(name, start, end - start))
+        self._disk.sync(name)
 
     def _write(self, kind: Kind, records: Sequence[bytes], time_ns: int) -> None:
         at = self._at
@@ -100,15 +132,17 @@ class Appender:
         try:
             self._disk.write(name, at.offset, frame)
         except NoRoom:
-            self._disk.truncate(name, at.offset)  # part of it may stand there
+            # Part of it may stand there, and must not be found between sectors of the next.
+            self._disk.truncate(name, at.offset)
+            self._disk.sync(name)
             raise
         self._disk.sync(name)
         self._at = Position(at.offset + len(frame), at.next_seq + len(records), time_ns, chain)
 
     def _make_room(self, size: int, time_ns: int) -> None:
         at = self._at
-        if at.offset + size <= self._capacity or at.offset == SEGMENT_HEADER_SIZE:
-            return
+        if at.offset + size <= self._capacity or at.next_seq == self._segment.header.first_seq:
+            return  # a segment without events has no successor: it would have the same name
         header = SegmentHeader(
             self._segment.header.journal_id,
             self._segment.header.number + 1,
@@ -119,19 +153,20 @@ class Appender:
             self._new_salt(),
         )
         sealed = self._segment.name
-        if header.first_seq == self._segment.header.first_seq:
-            return  # only marks so far: the segment has no successor to give way to
         self._segment = _begin_segment(self._disk, header, self._capacity, ready=self._prepared)
         self._prepared = False
+        self._prepare_at = self._capacity // 2
         self._at = start_of(header, at.time_ns)
         self._disk.truncate(sealed, at.offset)
         self._disk.forget(sealed)
 
     def _prepare(self) -> None:
-        if self._prepared or self._at.offset < self._capacity // 2:
+        if self._prepared or self._at.offset < self._prepare_at:
             return
         try:
             self._disk.create(NEXT_SEGMENT, self._capacity)
         except NoRoom:
-            return  # the segment in use has room yet; refusing comes when it is full
+            # The segment in use has room yet; refusing comes when it is full.
+            self._prepare_at = self._at.offset + self._capacity // _PREPARE_TRIES
+            return
         self._prepared = True

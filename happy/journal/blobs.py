@@ -11,6 +11,7 @@ import io
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from happy.errors import Corrupt, NoRoom
 from happy.event import Blob
 from happy.journal.disk import Disk
 from happy.journal.names import BLOBS, blob_name, is_part, part_name
@@ -39,8 +40,12 @@ class Blobs:
         return Writer(self._disk, self._run, part_name(self._number))
 
     def open(self, blob: Blob) -> io.BufferedIOBase:
-        """Open a body to read; ``FileNotFoundError`` when it is not there."""
-        return io.BufferedReader(_Source(self._disk, blob_name(blob.sha256)))
+        """Open a body to read; ``FileNotFoundError`` when it is not there, ``Corrupt`` when cut."""
+        name = blob_name(blob.sha256)
+        size = self._disk.size(name)
+        if size != blob.size:
+            raise Corrupt(f"{name}: {size} bytes instead of {blob.size}; restore it from a backup")
+        return io.BufferedReader(_Source(self._disk, name))
 
 
 class Writer:
@@ -67,8 +72,12 @@ class Writer:
         self._open = False
 
         def settle() -> Blob:
-            self._disk.sync(self._name)
-            self._disk.rename(self._name, blob_name(blob.sha256))
+            try:
+                self._disk.sync(self._name)
+                self._disk.rename(self._name, blob_name(blob.sha256))
+            except NoRoom:
+                self._disk.remove(self._name)
+                raise
             return blob
 
         return self._run(settle)  # type: ignore[no-any-return]
@@ -100,7 +109,9 @@ class _Source(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
-        self._offset = max(0, start + offset)
+        if start + offset < 0:
+            raise ValueError(f"negative seek position {start + offset}")
+        self._offset = start + offset
         return self._offset
 
     def readinto(self, buffer: Any) -> int:

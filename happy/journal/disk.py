@@ -77,20 +77,27 @@ class FileDisk:
     def lock(self) -> None:
         """See ``Disk``. The lock is on the directory itself: nobody can delete it by hand."""
         try:
-            self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._make_directory(self.path)
             directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise JournalError(f"{self.path}: cannot be used: {_reason(error)}") from None
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(directory)
             raise Locked(
                 f"{self.path}: in use by {self._holder()}; stop that process, or give this "
                 "application another data directory"
             ) from None
+        except OSError as error:
+            os.close(directory)
+            raise JournalError(
+                f"{self.path}: cannot be locked: {_reason(error)}; a local disk is needed"
+            ) from None
         self._directory = directory
         try:
+            # The last rename may be in memory only, left there by a process whose sync failed.
+            os.fsync(directory)
             with self._opened(LOCK, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as lock:
                 os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError as error:
@@ -110,9 +117,8 @@ class FileDisk:
         """See ``Disk``."""
         prefix = f"{folder}/" if folder else ""
         try:
-            return sorted(
-                prefix + found.name for found in (self.path / folder).iterdir() if found.is_file()
-            )
+            found = [entry.name for entry in (self.path / folder).iterdir() if entry.is_file()]
+            return sorted(prefix + name for name in found)
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -135,25 +141,22 @@ class FileDisk:
 
     def create(self, name: str, size: int = 0) -> None:
         """See ``Disk``."""
-        folder = (self.path / name).parent
         try:
-            if not folder.is_dir():
-                folder.mkdir(mode=DIRECTORY_MODE)
-                self._sync_directory(self.path)
+            self._make_directory((self.path / name).parent)
             file = self._file(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             if size:
                 os.posix_fallocate(file, 0, size)
                 os.fsync(file)
         except OSError as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(SyncFailed):
                 self.remove(name)
             raise self._failure(name, error) from None
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         """See ``Disk``. Only ``pwrite``, so that a position is never anybody else's."""
-        file = self._file(name)
         view = memoryview(data)
         try:
+            file = self._file(name)
             while view:
                 written = os.pwrite(file, view, offset)
                 offset += written
@@ -183,14 +186,19 @@ class FileDisk:
         self._forget(to)
         try:
             (self.path / name).rename(self.path / to)
-            self._sync_directory((self.path / to).parent)
         except OSError as error:
             raise self._failure(to, error) from None
+        self._sync_directory((self.path / to).parent)
 
     def remove(self, name: str) -> None:
         """See ``Disk``."""
         self._forget(name)
-        (self.path / name).unlink(missing_ok=True)
+        try:
+            (self.path / name).unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise SyncFailed(f"{self.path / name}: cannot be removed: {_reason(error)}") from None
         self._sync_directory((self.path / name).parent)
 
     def forget(self, name: str) -> None:
@@ -218,12 +226,23 @@ class FileDisk:
         finally:
             os.close(file)
 
+    def _make_directory(self, path: Path) -> None:
+        """Make a directory, and those above it, durably; let it be when it is there."""
+        if path.exists():
+            return
+        self._make_directory(path.parent)
+        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        self._sync_directory(path.parent)
+
     def _sync_directory(self, path: Path) -> None:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise SyncFailed(f"{path}: the disk did not keep it: {_reason(error)}") from None
 
     def _failure(self, name: str, error: OSError) -> NoRoom | SyncFailed:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -233,7 +252,7 @@ class FileDisk:
     def _holder(self) -> str:
         try:
             return (self.path / LOCK).read_text().strip() or "another process"
-        except OSError:
+        except (OSError, ValueError):
             return "another process"
 
 

@@ -25,16 +25,17 @@ Frame::
 
      0   4  magic "HFRM"
      4   1  kind: 1 events, 2 idle mark, 3 close mark
-     5   1  flags: bit 0 = the body holds a disk sector of zeros by right
-     6   2  zero
+     5   1  zero
+     6   2  mask, nearly always 0: the body with its padding is XORed with these two bytes
      8   4  length of the body without its padding
     12   4  count of records
     16   4  salt of the segment
-    20   4  CRC-32 of the body with its padding
+    20   4  CRC-32 of the body with its padding, as it stands in the file
     24   8  seq of the first record; of a mark: the next seq
     32   8  time of the batch, nanoseconds since 1970, never less than the frame before
     40   8  offset in this segment up to which all was durable before this frame was written
     48  16  chain: BLAKE2b-128 of the chain before, bytes 0 to 48 of this frame, and the body
+            without its padding, as it stands in the file
     64   4  zero
     68   4  CRC-32 of bytes 0 to 68
     72      body: each record as its length in 4 bytes, then its bytes; zeros up to a multiple
@@ -44,7 +45,9 @@ The header has a checksum of its own, so that a length is never believed before 
 The chain ties every frame to all that came before it, over segments, so that nothing can be
 left out, doubled, swapped or put in; and a frame that is followed by another is vouched for
 by it. The durable offset makes the difference between a torn write and damage provable: what
-lies below the durable offset of any later frame was once whole.
+lies below the durable offset of any later frame was once whole. The mask is chosen so that no
+part of a frame that lies in one disk sector is all zeros: where such a part is, a sector was
+not written, whatever the records are.
 """
 
 from __future__ import annotations
@@ -58,20 +61,22 @@ from typing import Final
 
 import attrs
 
+from happy.errors import NotAJournal
+
 SEGMENT_MAGIC: Final = b"HAPPYJNL"
 VERSION: Final = 1
 SEGMENT_HEADER_SIZE: Final = 4096
 FRAME_MAGIC: Final = b"HFRM"
 FRAME_HEADER_SIZE: Final = 72
 SECTOR_SIZE: Final = 512
-ZERO_SECTOR: Final = 0x01
 
 _SEGMENT = struct.Struct("<8sHHI16sQQQQ16s")
 _FRAME = struct.Struct("<4sBBHIIIIQQQ")
 _FRAME_END = struct.Struct("<16sI")
+_U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | memoryview
 
 
 class Kind(IntEnum):
@@ -115,7 +120,8 @@ class FrameHeader:
     """A frame's header whose own checksum is right; nothing is known of its body yet."""
 
     kind: int
-    flags: int
+    reserved: int
+    mask: int
     length: int
     count: int
     salt: int
@@ -154,19 +160,23 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
 
 
 def decode_segment_header(block: Buffer) -> SegmentHeader:
-    """Return a segment's header; ``ValueError`` says what is wrong with it."""
+    """Return a segment's header from the whole block.
+
+    Raises ``ValueError`` when it is damaged, ``NotAJournal`` when it is whole and not of a
+    version that is known here; the checksum has the same place in every version.
+    """
     if len(block) < SEGMENT_HEADER_SIZE:
         raise ValueError(f"its header is cut short at {len(block)} bytes")
-    if bytes(block[:8]) != SEGMENT_MAGIC:
-        raise ValueError("it does not begin like a journal segment")
     block = block[:SEGMENT_HEADER_SIZE]
     if zlib.crc32(block[:-4]) != _U32.unpack_from(block, SEGMENT_HEADER_SIZE - 4)[0]:
         raise ValueError("the checksum of its header is wrong")
+    if bytes(block[:8]) != SEGMENT_MAGIC:
+        raise NotAJournal("it does not begin like a journal segment")
     _, version, _, salt, journal_id, number, first_seq, created_ns, previous_end, chain = (
         _SEGMENT.unpack_from(block)
     )
     if version != VERSION:
-        raise ValueError(f"its format version is {version}, this program reads {VERSION}")
+        raise NotAJournal(f"its format version is {version}, this program reads {VERSION}")
     return SegmentHeader(journal_id, number, first_seq, created_ns, previous_end, chain, salt)
 
 
@@ -186,13 +196,13 @@ def encode_frame(  # noqa: PLR0913 - a frame has as many parts
     body = b"".join([part for record in records for part in (pack(len(record)), record)])
     length = len(body)
     body = body.ljust(_padded(length), b"\0")
-    end = offset + FRAME_HEADER_SIZE + len(body)
-    flags = ZERO_SECTOR if _has_zero_sector(body, end) else 0
+    mask = _mask_for(body, offset + FRAME_HEADER_SIZE)
+    body = _masked(body, mask)
     head = _FRAME.pack(
         FRAME_MAGIC,
         kind,
-        flags,
         0,
+        mask,
         length,
         len(records),
         salt,
@@ -215,17 +225,27 @@ def decode_frame_header(buffer: Buffer, offset: int) -> FrameHeader | None:
         return None
     if zlib.crc32(head[:-4]) != _U32.unpack_from(head, FRAME_HEADER_SIZE - 4)[0]:
         return None
-    _, kind, flags, _, length, count, salt, body_crc, first_seq, time_ns, durable_end = (
+    _, kind, zero, mask, length, count, salt, body_crc, first_seq, time_ns, durable_end = (
         _FRAME.unpack_from(head)
     )
-    chain, _ = _FRAME_END.unpack_from(head, _FRAME.size)
+    chain, more_zero = _FRAME_END.unpack_from(head, _FRAME.size)
     return FrameHeader(
-        kind, flags, length, count, salt, body_crc, first_seq, time_ns, durable_end, chain
+        kind,
+        zero | more_zero,
+        mask,
+        length,
+        count,
+        salt,
+        body_crc,
+        first_seq,
+        time_ns,
+        durable_end,
+        chain,
     )
 
 
 def body_of(buffer: Buffer, offset: int, header: FrameHeader) -> Buffer | None:
-    """Return the body of a frame, or None when it is not what its header's checksum says."""
+    """Return a frame's body as it stands in the file, or None when its checksum is wrong."""
     start = offset + FRAME_HEADER_SIZE
     padded = buffer[start : offset + header.size]
     if len(padded) < header.size - FRAME_HEADER_SIZE or zlib.crc32(padded) != header.body_crc:
@@ -239,6 +259,11 @@ def chain_after(chain: bytes, head: Buffer, body: Buffer) -> bytes:
     digest.update(head[: _FRAME.size])
     digest.update(body)
     return digest.digest()
+
+
+def unmasked(body: Buffer, mask: int) -> Buffer:
+    """Return the body that its writer meant."""
+    return _masked(body, mask) if mask else body
 
 
 def records_of(frame: Frame) -> Iterator[Buffer]:
@@ -263,12 +288,26 @@ def _padded(length: int) -> int:
     return (length + 7) & ~7
 
 
-def _has_zero_sector(body: bytes, end: int) -> bool:
-    """Say whether a whole sector of the body, or its part of the last sector, is zeros.
+def _mask_for(body: bytes, start: int) -> int:
+    """Return the least mask that leaves no sector of a body to be written at ``start`` zeros.
 
-    Recovery takes such a sector for one that was never written, unless the frame says this.
+    The sector that it shares with its header is never all zeros.
     """
-    last = end % SECTOR_SIZE
-    if last and not body[-last:].strip(b"\0") and body:
-        return True
-    return bytes(SECTOR_SIZE) in body
+    first = -start % SECTOR_SIZE
+    end = (start + len(body)) % SECTOR_SIZE or SECTOR_SIZE
+    if bytes(SECTOR_SIZE) not in body and (len(body) <= first or body[-end:].strip(b"\0")):
+        return 0
+    parts = (body[at : at + SECTOR_SIZE] for at in range(first, len(body), SECTOR_SIZE))
+    taken = {part[:2] for part in parts if part == part[:2] * (len(part) // 2)}
+    # Each sector can forbid one mask, so below 32 MiB one is always left; above, the worst is
+    # that a torn write is taken for damage.
+    return next((mask for mask in range(0x10000) if _U16.pack(mask) not in taken), 0)
+
+
+def _masked(body: Buffer, mask: int) -> bytes:
+    if not mask:
+        return bytes(body)
+    size = len(body)
+    pattern = (_U16.pack(mask) * (size // 2 + 1))[:size]
+    mixed = int.from_bytes(body, "little") ^ int.from_bytes(pattern, "little")
+    return mixed.to_bytes(size, "little")

@@ -26,9 +26,14 @@ def segment_seq(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def torn_name(segment: str, offset: int) -> str:
-    """Return where the torn bytes of a segment are kept."""
-    return f"{QUARANTINE}/{segment}.{offset}.torn"
+def torn_name(segment: str, offset: int, number: int = 1) -> str:
+    """Return where torn bytes of a segment are kept; ``number`` tells those of one place apart."""
+    return f"{QUARANTINE}/{segment}.{offset}.{number}.torn"
+
+
+def unfinished_name(name: str) -> str:
+    """Return what a file is called until it is whole."""
+    return f"{name}.part"
 
 
 def blob_name(sha256: str) -> str:

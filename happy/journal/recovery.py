@@ -7,6 +7,9 @@ were answered: that is damage, and opening would lose them. A bad frame with not
 was never answered if it is visibly unfinished: the power went while it was written, and it is
 cut off, its bytes kept aside. A last frame that is all there and yet wrong may be either, and
 only a person can say.
+
+Unfinished is visible because a disk writes a sector whole or not at all, what is not written
+yet reads as zeros, and no sector of a good frame is all zeros.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ from happy.journal.frame import (
     FRAME_MAGIC,
     SECTOR_SIZE,
     SEGMENT_HEADER_SIZE,
-    ZERO_SECTOR,
     Buffer,
     Frame,
     FrameHeader,
@@ -30,6 +32,7 @@ from happy.journal.frame import (
     body_of,
     chain_after,
     decode_frame_header,
+    unmasked,
 )
 
 
@@ -37,6 +40,7 @@ class Finding(Enum):
     """What stands where the next frame would be."""
 
     NOTHING = "nothing but zeros"
+    HEADLESS = "a segment header cut short by the end of the file"
     SHORT = "a frame cut short by the end of the file"
     UNWRITTEN = "a frame with a sector that was never written"
     FOLLOWED = "a bad frame with a good one after it"
@@ -47,6 +51,7 @@ class Finding(Enum):
 class Place(Enum):
     """Where it was found."""
 
+    ONLY_SEGMENT = "in the only segment"
     LAST_SEGMENT = "in the last segment"
     EARLIER_SEGMENT = "in an earlier segment"
 
@@ -60,21 +65,33 @@ class Decision(Enum):
     REFUSE_AMBIGUOUS = "refuse unless told to accept the loss"
 
 
+_USE: Final = Decision.USE
+_CUT: Final = Decision.CUT
+_CORRUPT: Final = Decision.REFUSE_CORRUPT
+_AMBIGUOUS: Final = Decision.REFUSE_AMBIGUOUS
+
+# A segment is named when its header is durable, so a header that is cut short was cut later,
+# by a hand or a copy; it is let go where the segments before it are whole. An earlier segment
+# was whole when the next one was begun.
+_TABLE: Final = (
+    # what is found      in the only   in the last   in an earlier segment
+    (Finding.NOTHING, (_USE, _USE, _USE)),
+    (Finding.HEADLESS, (_CORRUPT, _CUT, _CORRUPT)),
+    (Finding.SHORT, (_CUT, _CUT, _CORRUPT)),
+    (Finding.UNWRITTEN, (_CUT, _CUT, _CORRUPT)),
+    (Finding.FOLLOWED, (_CORRUPT, _CORRUPT, _CORRUPT)),
+    (Finding.FOREIGN, (_CORRUPT, _CORRUPT, _CORRUPT)),
+    (Finding.BAD, (_AMBIGUOUS, _AMBIGUOUS, _CORRUPT)),
+)
+
 DECISIONS: Final[dict[tuple[Finding, Place], Decision]] = {
-    (Finding.NOTHING, Place.LAST_SEGMENT): Decision.USE,
-    (Finding.SHORT, Place.LAST_SEGMENT): Decision.CUT,
-    (Finding.UNWRITTEN, Place.LAST_SEGMENT): Decision.CUT,
-    (Finding.FOLLOWED, Place.LAST_SEGMENT): Decision.REFUSE_CORRUPT,
-    (Finding.FOREIGN, Place.LAST_SEGMENT): Decision.REFUSE_CORRUPT,
-    (Finding.BAD, Place.LAST_SEGMENT): Decision.REFUSE_AMBIGUOUS,
-    # An earlier segment was whole when the next one was begun.
-    (Finding.NOTHING, Place.EARLIER_SEGMENT): Decision.USE,
-    (Finding.SHORT, Place.EARLIER_SEGMENT): Decision.REFUSE_CORRUPT,
-    (Finding.UNWRITTEN, Place.EARLIER_SEGMENT): Decision.REFUSE_CORRUPT,
-    (Finding.FOLLOWED, Place.EARLIER_SEGMENT): Decision.REFUSE_CORRUPT,
-    (Finding.FOREIGN, Place.EARLIER_SEGMENT): Decision.REFUSE_CORRUPT,
-    (Finding.BAD, Place.EARLIER_SEGMENT): Decision.REFUSE_CORRUPT,
+    (finding, place): decision
+    for finding, decisions in _TABLE
+    for place, decision in zip(Place, decisions, strict=True)
 }
+
+
+_KINDS: Final = frozenset(Kind)
 
 
 @attrs.frozen
@@ -95,8 +112,10 @@ def start_of(header: SegmentHeader, time_ns: int = 0) -> Position:
 def next_frame(buffer: Buffer, header: SegmentHeader, at: Position) -> Frame | Finding:
     """Return the good frame at a position, or what is found instead of one."""
     head = decode_frame_header(buffer, at.offset)
-    if head is None or head.salt != header.salt:
+    if head is None:
         return _no_header(buffer, header, at)
+    if head.salt != header.salt or head.reserved or head.kind not in _KINDS:
+        return Finding.FOREIGN
     body = body_of(buffer, at.offset, head)
     if body is None:
         return _bad_body(buffer, header, at, head)
@@ -110,7 +129,7 @@ def next_frame(buffer: Buffer, header: SegmentHeader, at: Position) -> Frame | F
         head.time_ns,
         head.durable_end,
         chain,
-        body,
+        unmasked(body, head.mask),
         at.offset,
         at.offset + head.size,
     )
@@ -123,45 +142,34 @@ def after(frame: Frame) -> Position:
 
 def _no_header(buffer: Buffer, header: SegmentHeader, at: Position) -> Finding:
     rest = bytes(buffer[at.offset :])
-    written = rest.rstrip(b"\0")
-    if not written:
+    if not rest.strip(b"\0"):
         return Finding.NOTHING
-    if _good_frame_after(rest, 1, header, at):
-        return Finding.FOLLOWED
-    if not rest[:FRAME_HEADER_SIZE].strip(b"\0"):
-        return Finding.UNWRITTEN
-    if len(rest) < FRAME_HEADER_SIZE:
-        return Finding.SHORT
-    # Without its header nobody knows how long the frame was meant to be; its last byte that
-    # is not zero lies within it.
-    return _torn_or_bad(rest, at.offset, max(len(written), FRAME_HEADER_SIZE))
+    # How long the frame was meant to be is not known, but its header alone tells enough.
+    return _unfinished(rest, header, at, FRAME_HEADER_SIZE)
 
 
 def _bad_body(buffer: Buffer, header: SegmentHeader, at: Position, head: FrameHeader) -> Finding:
-    rest = bytes(buffer[at.offset :])
-    if _good_frame_after(rest, 1, header, at):
+    return _unfinished(bytes(buffer[at.offset :]), header, at, head.size)
+
+
+def _unfinished(rest: bytes, header: SegmentHeader, at: Position, size: int) -> Finding:
+    """Say what became of the write of a frame whose first ``size`` bytes are known to be its."""
+    if _good_frame_after(rest, header, at):
         return Finding.FOLLOWED
-    if head.size > len(rest):
+    if len(rest) < size:
         return Finding.SHORT
-    if head.flags & ZERO_SECTOR:
-        return Finding.BAD
-    return _torn_or_bad(rest, at.offset, head.size)
-
-
-def _torn_or_bad(rest: bytes, offset: int, size: int) -> Finding:
-    """Tell a frame with an unwritten sector from one that is all there."""
     start = 0
     while start < size:
-        end = min(start + SECTOR_SIZE - (offset + start) % SECTOR_SIZE, size)
+        end = min(start + SECTOR_SIZE - (at.offset + start) % SECTOR_SIZE, size)
         if not rest[start:end].strip(b"\0"):
             return Finding.UNWRITTEN
         start = end
     return Finding.BAD
 
 
-def _good_frame_after(rest: bytes, start: int, header: SegmentHeader, at: Position) -> bool:
+def _good_frame_after(rest: bytes, header: SegmentHeader, at: Position) -> bool:
     """Say whether a frame of this segment that was written later stands in ``rest``."""
-    found = rest.find(FRAME_MAGIC, start)
+    found = rest.find(FRAME_MAGIC, 1)
     while found >= 0:
         head = decode_frame_header(rest, found)
         if (

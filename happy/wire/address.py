@@ -35,6 +35,10 @@ class AddressError(ValueError):
     """Not what the grammar of RFC 5321 section 4.1.2 allows; the message says what is wrong."""
 
 
+class ParameterError(ValueError):
+    """Not what the grammar of ``esmtp-param`` allows; the message says what is wrong."""
+
+
 @frozen
 class Address:
     """A mailbox: ``str(address)`` is ``local@domain``.
@@ -58,11 +62,8 @@ def parse_path(text: bytes) -> tuple[Address | None, bytes]:
     """
     if text.startswith(b"<>"):
         return None, text[2:]
-    try:
-        # Latin-1 keeps every byte one character; the grammar lets none above 126 through.
-        match = _PATH.match(text.decode("latin-1"))
-    except UnicodeDecodeError:  # pragma: no cover - latin-1 takes every byte
-        match = None
+    # Latin-1 makes every byte one character; the grammar lets none above 126 through.
+    match = _PATH.match(text.decode("latin-1"))
     if match is None:
         raise AddressError("write the address as <local@domain>")
     local = _canonical_local(match["local"])
@@ -77,20 +78,20 @@ def parse_path(text: bytes) -> tuple[Address | None, bytes]:
 def parse_parameters(text: bytes) -> tuple[tuple[str, str | None], ...]:
     """Read the parameters after a path: ``(KEYWORD, value)``, value None when it has none.
 
-    Keywords come in capitals. Raises ``AddressError`` (RFC 5321 section 4.1.2, esmtp-param).
+    Keywords come in capitals. Raises ``ParameterError``.
     """
     if text and not text.startswith(b" "):
-        raise AddressError("a blank must follow the address")
+        raise ParameterError("a blank must follow the address")
     found: dict[str, str | None] = {}
     for word in text.decode("latin-1").split(" "):
         if not word:
             continue
         match = _PARAMETER.fullmatch(word)
         if match is None:
-            raise AddressError("write a parameter as KEYWORD or KEYWORD=value")
+            raise ParameterError("write a parameter as KEYWORD or KEYWORD=value")
         keyword = match[1].upper()
         if keyword in found:
-            raise AddressError(f"{keyword} is given twice")
+            raise ParameterError(f"{keyword} is given twice")
         found[keyword] = match[2]
     return tuple(found.items())
 

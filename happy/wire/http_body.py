@@ -94,8 +94,6 @@ class ChunkedBody:
                 raise Rejected(431, "the trailer fields are too long")
         elif len(line) > (0 if self._expect == "data end" else _CHUNK_LINE_BYTES_MAX):
             raise Rejected(400, "the chunked coding is malformed")
-        if b"\n" in line or b"\r" in line:
-            raise Rejected(400, "the chunked coding is malformed")
         self._held = rest
 
     def _take_line(self, line: bytes) -> None:

@@ -25,11 +25,11 @@ _END: Final = b"\r\n.\r\n"
 _HOP: Final = re.compile(rb"^received[ \t]*+:", re.IGNORECASE | re.MULTILINE)
 
 
-class LineTooLong(Exception):  # noqa: N818 - what happened to the line, which is gone
+class LineTooLong(Exception):
     """A command line was longer than its limit; it has been read over."""
 
 
-class EndlessLine(Exception):  # noqa: N818 - what the peer sends
+class EndlessLine(Exception):
     """A command line goes on and on: nothing sensible can follow."""
 
 
@@ -98,6 +98,7 @@ class MessageReader:
 
     __slots__ = (
         "_bare",
+        "_header",
         "_header_done",
         "_held",
         "_kept",
@@ -108,7 +109,6 @@ class MessageReader:
         "_trouble",
         "_virtual",
         "_writer",
-        "header",
         "size",
         "unexpected",
     )
@@ -118,14 +118,14 @@ class MessageReader:
         self._open_blob = open_blob
         self._held = _CRLF  # the end of the DATA line: a first line "." ends an empty message
         self._virtual = 2  # bytes of ``_held`` that are not of the message
-        self._kept: list[bytes] = []
+        self._kept = bytearray()
         self._writer: BlobWriter | None = None
+        self._header = bytearray()
         self._header_done = False
         self._line_bytes = 0
         self._bare = False
         self._long_line = False
         self._trouble: Reply | None = None
-        self.header = b""
         self.size = 0
         self.unexpected: Exception | None = None
         """What the blob writer raised that no one foresaw; for the log."""
@@ -147,6 +147,11 @@ class MessageReader:
         return None
 
     @property
+    def header(self) -> bytes:
+        """The header section, up to and including the empty line when there is one."""
+        return bytes(self._header)
+
+    @property
     def overrun(self) -> bool:
         """Whether the message is so far over its limit that its end is not worth waiting for."""
         return self.size > self._limits.smtp_message_bytes_max + OVERRUN_BYTES
@@ -160,9 +165,9 @@ class MessageReader:
             return say.BARE_LINE_END
         if self._long_line:
             return say.TEXT_LINE_TOO_LONG
-        if len(self.header) > self._limits.mail_header_bytes_max:
+        if len(self._header) > self._limits.mail_header_bytes_max:
             return say.HEADER_TOO_BIG
-        if len(_HOP.findall(self.header)) > self._limits.mail_hops_max:
+        if len(_HOP.findall(self._header)) > self._limits.mail_hops_max:
             return say.LOOP
         return self._trouble
 
@@ -170,7 +175,7 @@ class MessageReader:
         """Return the whole message: its bytes, or the durable blob that holds them."""
         if self._writer is not None:
             return await self._writer.seal()
-        return b"".join(self._kept)
+        return bytes(self._kept)
 
     def abandon(self) -> None:
         """Forget the message."""
@@ -197,24 +202,23 @@ class MessageReader:
             self._keep(text)
 
     def _measure_lines(self, text: bytes) -> None:
-        last = text.rfind(_CRLF)
-        longest = self._line_bytes + len(text)
-        if longest > self._limits.smtp_line_bytes_max and not self._long_line:
+        line_bytes_max = self._limits.smtp_line_bytes_max
+        if not self._long_line and self._line_bytes + len(text) > line_bytes_max:
             lines = text.split(_CRLF)
-            first = self._line_bytes + len(lines[0])
-            longest = max(first, *map(len, lines)) + 2
-            self._long_line = longest > self._limits.smtp_line_bytes_max
-        self._line_bytes = longest if last < 0 else len(text) - last - 2
+            longest = max(self._line_bytes + len(lines[0]), *map(len, lines))
+            self._long_line = longest + 2 > line_bytes_max
+        last = text.rfind(_CRLF)
+        self._line_bytes = self._line_bytes + len(text) if last < 0 else len(text) - last - 2
 
     def _take_header(self, text: bytes) -> None:
-        room = self._limits.mail_header_bytes_max + 1 - len(self.header)
-        # One CRLF before everything, so that an empty header is found like any other.
-        seen = _CRLF + self.header
-        start = max(0, len(seen) - 3)
-        end = (seen + text).find(b"\r\n\r\n", start)
-        ends_at = end + 2 - len(self.header) if end >= 0 else len(text)
-        self.header += text[: min(ends_at, room)]
-        self._header_done = end >= 0 or len(self.header) > self._limits.mail_header_bytes_max
+        # No piece ends inside a CRLF, so two bytes tell whether the last line has ended. A CRLF
+        # before everything has an empty header found like any other.
+        before = self._header[-2:] or _CRLF
+        end = (before + text).find(b"\r\n\r\n")
+        room = self._limits.mail_header_bytes_max + 1 - len(self._header)
+        whole = len(text) if end < 0 else end + 4 - len(before)
+        self._header += text[: min(whole, room)]
+        self._header_done = end >= 0 or whole >= room
 
     def _spoilt(self) -> bool:
         return (
@@ -222,7 +226,7 @@ class MessageReader:
             or self._long_line
             or self._trouble is not None
             or self.size > self._limits.smtp_message_bytes_max
-            or len(self.header) > self._limits.mail_header_bytes_max
+            or len(self._header) > self._limits.mail_header_bytes_max
         )
 
     def _keep(self, text: bytes) -> None:
@@ -230,11 +234,10 @@ class MessageReader:
             if self._writer is not None:
                 self._writer.write(text)
                 return
-            self._kept.append(text)
+            self._kept += text
             if self.size > self._limits.mail_inline_bytes_max:
                 self._writer = self._open_blob()
-                for part in self._kept:
-                    self._writer.write(part)
+                self._writer.write(bytes(self._kept))
                 self._kept.clear()
         except HappyError as error:
             self._trouble = reply_to(error)

@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-happy = ServiceMaker("happy", "happy.tap", "Host applications: HTTP, mail, one durable order.", "happy")
+happy = ServiceMaker("happy", "happy.tap", "Host web and mail applications.", "happy")

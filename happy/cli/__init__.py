@@ -1,0 +1,37 @@
+"""The console script ``happy``: what an operator and an author do beside ``twistd happy``.
+
+``segments`` and ``verdict`` look at a journal, ``bodies`` makes its events readable, ``output``
+is how anything is said; every other module is one command.
+"""
+
+from __future__ import annotations
+
+import click
+
+from happy.cli.check import check
+from happy.cli.init import init
+from happy.cli.journal import journal
+from happy.cli.output import Commands
+from happy.cli.status import status
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="happy", message="happy %(version)s")
+def main() -> None:
+    """Look after applications that `twistd happy` hosts.
+
+    What a command finds goes to standard output, what is wrong to standard error. Where a
+    command shows a table, a terminal gets the table and a pipe gets lines of JSON.
+
+    \b
+    Exit status, unless a command says otherwise:
+      0  all is well
+      1  what was looked at is not well, or cannot be looked at
+      2  the command line was not understood
+    """  # noqa: D301 - a backspace keeps click from filling the lines after it
+
+
+for _command in (init, check, status, journal):
+    main.add_command(_command)
+
+__all__ = ["main"]

@@ -1,0 +1,67 @@
+"""What stands in an event, as JSON that loses nothing.
+
+Text, numbers, lists and maps are what they are. JSON has no bytes, so bytes are a map of one
+key that no field can have: ``{"$utf8": "..."}`` when they are UTF-8, as headers and messages
+mostly are, else ``{"$base64": "..."}``. A number that JSON lacks is ``{"$float": "nan"}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from happy.codec import Record, decode_plain, decode_record
+from happy.errors import Corrupt
+from happy.journal.frame import Frame, Kind, records_of
+
+
+def records_in(frame: Frame) -> Iterator[tuple[int, Record]]:
+    """Yield the records of a frame with their seqs, bodies not yet decoded.
+
+    Raises ``Corrupt`` when the frame, though its checksums are right, holds something else.
+    """
+    if frame.kind is not Kind.EVENTS:
+        return
+    seq = frame.first_seq
+    try:
+        for record in records_of(frame):
+            yield seq, decode_record(record)
+            seq += 1
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Corrupt(f"seq {seq}: not an event of this program: {error}") from None
+
+
+def body_of(seq: int, record: Record) -> Any:
+    """Return the body of a record as plain values; ``Corrupt`` when it is none."""
+    try:
+        return plain(decode_plain(record.body))
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Corrupt(f"seq {seq}: its body cannot be read: {error}") from None
+
+
+def plain(value: Any) -> Any:
+    """Return a decoded value as JSON can say it; see the head of this module."""
+    match value:
+        case dict():
+            return {str(key): plain(inner) for key, inner in value.items()}
+        case list():
+            return [plain(inner) for inner in value]
+        case bytes():
+            return _bytes(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case float() if not math.isfinite(value):
+            return {"$float": str(value)}
+    return value
+
+
+def _bytes(value: bytes) -> dict[str, Any]:
+    try:
+        return {"$utf8": value.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"$base64": base64.b64encode(value).decode("ascii")}

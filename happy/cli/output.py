@@ -1,0 +1,136 @@
+"""How commands speak: data on standard output, what is wrong in a sentence on standard error."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, Any, TypeVar
+
+import click
+import msgspec
+
+from happy.errors import HappyError
+from happy.event import moment
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is and a terminal obeys: C1 controls, and marks that turn the text."""
+
+
+class Unwell(click.ClickException):
+    """What was looked at is not well; the message is a sentence, or several lines of them."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # click's typing, not its habit
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say it on standard error."""
+        click.echo(safe(self.format_message()), file=file or sys.stderr)
+
+
+class Commands(click.Group):
+    """Commands whose known errors end in a sentence and a status, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except HappyError as error:
+            raise Unwell(str(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise Unwell(f"{where}{reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says is wrong, in small letters."""
+    return (error.strerror or str(error)).lower()
+
+
+json_option: Callable[[F], F] = click.option(
+    "--json", "as_json", is_flag=True, help="Write JSON to standard output, for programs."
+)
+
+
+def is_terminal() -> bool:
+    """Say whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def json_line(value: Any) -> bytes:
+    """Return a value as a line of JSON that is safe to show on a terminal."""
+    text = msgspec.json.encode(value).decode("utf-8")
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
+
+
+def safe(text: str) -> str:
+    """Return a text without what a terminal would obey; line ends stay."""
+    text = _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return "".join(c if c >= " " or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def write_json(*values: Any) -> None:
+    """Write values as lines of JSON."""
+    for value in values:
+        click.echo(json_line(value), nl=False)
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table; columns whose name ends in a space are numbers, set to the right."""
+    shown = [[safe(cell) for cell in row] for row in rows]
+    if is_terminal():
+        _write_rich(columns, shown)
+        return
+    heads = [name.strip() for name in columns]
+    widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]
+    for line in (heads, *shown):
+        cells = [
+            cell.rjust(width) if name.endswith(" ") else cell.ljust(width)
+            for cell, width, name in zip(line, widths, columns, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(
+            name.strip(), justify="right" if name.endswith(" ") else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are, in words."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def rfc3339(time_ns: int) -> str:
+    """Return nanoseconds since 1970 as RFC 3339 has it, in UTC, to the microsecond."""
+    return moment(time_ns).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def short_time(time_ns: int) -> str:
+    """Return nanoseconds since 1970 for a table: local time, to the minute."""
+    return f"{moment(time_ns).astimezone():%Y-%m-%d %H:%M}"
+
+
+def short_bytes(count: int) -> str:
+    """Return a number of bytes for a table."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,180 @@
+"""``happy status``: how the container is, or what its journals tell when none runs."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+import msgspec
+
+from happy.cli.output import (
+    Unwell,
+    is_terminal,
+    json_option,
+    reason,
+    rfc3339,
+    short_bytes,
+    short_time,
+    write_json,
+    write_table,
+)
+from happy.cli.places import data_path
+from happy.cli.segments import State, journals_in, segment_names, survey
+from happy.journal.disk import FileDisk
+from happy.lifecycle import Mood
+
+_TIMEOUT_S: Final = 5
+_ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class _Door(msgspec.Struct):
+    kind: str
+    where: str
+
+
+class _Application(msgspec.Struct):
+    name: str
+    mood: str
+    seq: int
+    waiting: int
+    owed: int
+    failed: int
+    doors: list[_Door]
+
+
+class _Answer(msgspec.Struct):
+    """What the container says, as far as it is shown; a later one may say more."""
+
+    apps: list[_Application]
+
+
+class _NoAnswer(Exception):
+    """Nobody answers on the control socket; the message says why."""
+
+
+@click.command()
+@click.argument("data", metavar="[DATA_DIR]", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ask the container of this configuration.",
+)
+@json_option
+def status(data: Path | None, config: Path | None, as_json: bool) -> None:
+    """Ask the container how it is.
+
+    Say which by --config FILE or by its data directory. When none runs there, its journals
+    are looked at instead, read-only. Without a terminal: a line of JSON.
+
+    Exit status 1 when no container answers, or an application is not serving.
+    """
+    path = data_path(data, config)
+    as_json = as_json or not is_terminal()
+    try:
+        line = _ask(path, b"status")
+        answer = msgspec.json.decode(line, type=_Answer)
+    except msgspec.DecodeError:
+        raise Unwell(f"{path}: the container gave no answer that can be read") from None
+    except _NoAnswer as error:
+        _show_journals(path, as_json)
+        raise Unwell(f"{path}: {error}") from None
+    if as_json:
+        write_json({"running": True, **msgspec.json.decode(line)})
+    else:
+        _show_applications(answer)
+    not_open = [f"{app.name} is {app.mood}" for app in answer.apps if app.mood != Mood.OPEN.value]
+    if not_open:
+        raise Unwell(f"{path}: {', '.join(not_open)}")
+
+
+def _ask(data: Path, command: bytes) -> bytes:
+    """Return the container's answer; ``_NoAnswer`` when there is none."""
+    from happy.control import SOCKET_NAME  # noqa: PLC0415 - nobody else needs Twisted
+
+    if not data.is_dir():
+        raise Unwell(f"{data}: no such directory")
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(_TIMEOUT_S)
+            asking.connect(str(data / SOCKET_NAME))
+            asking.sendall(command + b"\n")
+            with asking.makefile("rb") as answering:
+                return answering.readline(_ANSWER_BYTES_MAX)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise _NoAnswer("no container runs here") from None
+    except TimeoutError:
+        raise _NoAnswer(f"the container did not answer within {_TIMEOUT_S} s") from None
+    except OSError as error:
+        raise _NoAnswer(f"the container cannot be asked: {reason(error)}") from None
+
+
+def _show_applications(answer: _Answer) -> None:
+    write_table(
+        ("application", "mood", "last seq ", "waiting ", "owed ", "failed ", "doors"),
+        [
+            (
+                app.name,
+                app.mood,
+                *map(str, (app.seq, app.waiting, app.owed, app.failed)),
+                "\n".join(f"{door.kind} {door.where}" for door in app.doors),
+            )
+            for app in answer.apps
+        ],
+    )
+
+
+def _show_journals(data: Path, as_json: bool) -> None:
+    journals = [_look_at(path) for path in journals_in(data)]
+    if as_json:
+        write_json({"running": False, "data": str(data), "journals": [*map(_as_json, journals)]})
+        return
+    write_table(
+        ("journal", "last seq ", "used ", "last event", "state"),
+        [
+            (
+                journal.name,
+                "?" if journal.seq is None else str(journal.seq),
+                short_bytes(journal.used_bytes),
+                "" if journal.until_ns is None else short_time(journal.until_ns),
+                journal.state,
+            )
+            for journal in journals
+        ],
+    )
+
+
+@attrs.frozen
+class _Journal:
+    """What the segments of a journal tell together."""
+
+    name: str
+    seq: int | None
+    used_bytes: int
+    segments: int
+    until_ns: int | None
+    state: State
+
+
+def _look_at(path: Path) -> _Journal:
+    disk = FileDisk(path)
+    reports = list(survey(disk, segment_names(disk, path)))
+    last = reports[-1]
+    return _Journal(
+        path.name,
+        last.last_seq,
+        sum(report.used_bytes or 0 for report in reports),
+        len(reports),
+        last.until_ns,
+        next((r.state for r in reports if r.state is State.CORRUPT), last.state),
+    )
+
+
+def _as_json(journal: _Journal) -> dict[str, Any]:
+    plain = attrs.asdict(journal)
+    until_ns = plain.pop("until_ns")
+    return {**plain, "until": None if until_ns is None else rfc3339(until_ns)}

@@ -1,0 +1,154 @@
+"""Whether a journal is whole: everything in it is read, blobs too, and nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from happy.cli.bodies import records_in
+from happy.cli.segments import End, frames_of, segment_names
+from happy.codec import decode_plain
+from happy.errors import Ambiguous, Corrupt, NotAJournal
+from happy.event import Mail, event_meta
+from happy.journal.disk import FileDisk
+from happy.journal.frame import Frame
+from happy.journal.names import BLOBS, blob_name, is_part
+from happy.journal.recovery import Decision, Finding, Place
+from happy.journal.replay import Reader, Segment
+
+Progress = Callable[[int, int], None]
+"""Is told how many of how many files were read."""
+
+_MAIL: Final = event_meta(Mail).name
+
+
+class Health(StrEnum):
+    """What a journal is found to be."""
+
+    WHOLE = "whole"
+    TORN = "torn"
+    CORRUPT = "corrupt"
+    AMBIGUOUS = "ambiguous"
+    NOT_A_JOURNAL = "not a journal"
+
+
+@attrs.frozen
+class Verdict:
+    """What was found, how much was good, and what to do, in a sentence."""
+
+    health: Health
+    sentence: str
+    events: int = 0
+    segments: int = 0
+    blobs: int = 0
+    closed: bool = False
+    """Whether the last writer stopped in good order."""
+
+
+class Verification:
+    """Reads the journal in a directory; ``verdict`` is the whole of it."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._path = path
+        self._progress = progress
+        self._disk = FileDisk(path)
+        self._next_seq = 1
+        self._segments = 0
+        self._blobs_good = 0
+        self._blobs: dict[str, int] = {}
+        """The blobs that mails name, and the seq of the first mail that names each.
+
+        Which fields of other events are blobs, only their application knows.
+        """
+
+    def verdict(self) -> Verdict:
+        """Read everything and say how it is; a plain ``JournalError`` when it cannot be read."""
+        try:
+            end = self._read_segments(segment_names(self._disk, self._path))
+            self._read_blobs()
+        except Ambiguous as error:
+            return self._found(Health.AMBIGUOUS, str(error))
+        except Corrupt as error:
+            return self._found(Health.CORRUPT, str(error))
+        except NotAJournal as error:
+            return self._found(Health.NOT_A_JOURNAL, str(error))
+        if end.decision(Place.LAST_SEGMENT) is Decision.USE:
+            return self._found(Health.WHOLE, "whole", closed=end.closed)
+        return self._found(
+            Health.TORN,
+            f"{end.finding.value}, after seq {self._next_seq - 1}: there is nothing to do, the "
+            "next start cuts it off and keeps its bytes aside",
+        )
+
+    def _found(self, health: Health, sentence: str, *, closed: bool = False) -> Verdict:
+        return Verdict(
+            health, sentence, self._next_seq - 1, self._segments, self._blobs_good, closed
+        )
+
+    def _read_segments(self, names: list[str]) -> End:
+        reader = Reader(self._disk, cut=False)
+        try:
+            for frame in reader.frames(self._progress):
+                self._read_frame(frame)
+        except (Corrupt, Ambiguous):
+            if not reader.segments or reader.segments[-1].name != names[-1]:
+                raise
+        else:
+            tail, torn = reader.tail, reader.torn
+            assert tail is not None
+            if torn is None or torn.segment != tail.segment.name:
+                finding = Finding.NOTHING if torn is None else torn.finding
+                return End(tail.position, finding, tail.closed)
+        finally:
+            self._segments = len(reader.segments)
+        # Beside a writer, half of what it writes looks like a fault: look again, and longer.
+        segment = reader.segments[-1]
+        end = self._look_again(segment)
+        end.check(segment.name, Place.LAST_SEGMENT)
+        return end
+
+    def _look_again(self, segment: Segment) -> End:
+        reading = frames_of(self._disk, segment.name, segment.header, Place.LAST_SEGMENT)
+        while True:
+            try:
+                frame = next(reading)
+            except StopIteration as stop:
+                end: End = stop.value
+                return end
+            if frame.first_seq >= self._next_seq:
+                self._read_frame(frame)
+
+    def _read_frame(self, frame: Frame) -> None:
+        for seq, record in records_in(frame):
+            if record.type == _MAIL:
+                content = decode_plain(record.body).get("content")
+                if isinstance(content, dict):
+                    self._blobs.setdefault(content["sha256"], seq)
+        self._next_seq = frame.first_seq + frame.count
+
+    def _read_blobs(self) -> None:
+        stored = [name for name in self._disk.names(BLOBS) if not is_part(name)]
+        known = set(stored)
+        faults = [
+            f"the blob {sha256} of seq {seq} is missing"
+            for sha256, seq in self._blobs.items()
+            if blob_name(sha256) not in known
+        ]
+        for number, name in enumerate(stored):
+            if f"{BLOBS}/{self._digest_of(name)}" == name:
+                self._blobs_good += 1
+            else:
+                faults.append(f"{name} is not what its name says")
+            self._progress(number + 1, len(stored))
+        if faults:
+            more = f" (and {len(faults) - 1} more)" if faults[1:] else ""
+            raise Corrupt(f"{faults[0]}{more}; restore it from a backup")
+
+    def _digest_of(self, name: str) -> str:
+        with (self._path / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()

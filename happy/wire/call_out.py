@@ -1,0 +1,181 @@
+"""Calls out: performs the ``Call`` debts of one application, one HTTP request each.
+
+A call is tried once. An answer, whatever its status, and a failure to get one both end the
+debt, as ``CallEnded``: what to do next is the application's to decide. After a crash the same
+call may be made again, with the same ``Idempotency-Key``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from happy.effects import Call, EffectId, Owed
+from happy.event import CallEnded
+from happy.limits import Limits
+from happy.wire.ends import Ends, Submit
+from happy.wire.lanes import Lanes
+
+log = Logger()
+
+_ERROR_CHARS_MAX: Final = 500
+
+
+class CallFailed(Exception):
+    """There is no answer that could be handed on; the message says why."""
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """A request body that is there already."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Nothing is held back: all was written at once."""
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """Nothing is left to write."""
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Nothing is left to write."""
+
+
+class _Answer(Protocol):
+    """Gathers the body of an answer, up to a size."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self._body = bytearray()
+        self._bytes_max = bytes_max
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self._body += data
+        if len(self._body) > self._bytes_max:
+            self._body.clear()
+            self._end(CallFailed(f"the answer is longer than {self._bytes_max} bytes"))
+            self._abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        # An answer without a length ends with its connection (RFC 9112 section 6.3).
+        whole = reason.check(ResponseDone, PotentialDataLoss)
+        self._end(bytes(self._body) if whole else CallFailed("the answer broke off"))
+
+    def _end(self, end: bytes | CallFailed) -> None:
+        if self.done.called:
+            return
+        if isinstance(end, CallFailed):
+            self.done.errback(end)
+        else:
+            self.done.callback(end)
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class CallOut:
+    """The runner of ``Call``: ``perform`` what is due, ``stop`` in the end.
+
+    ``key_of`` gives the ``Idempotency-Key`` of an effect, the same whenever it is asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: IAgent,
+        submit: Submit,
+        key_of: Callable[[EffectId], str],
+        limits: Limits,
+        clock: IReactorTime,
+    ) -> None:
+        self._agent = agent
+        self._key_of = key_of
+        self._limits = limits
+        self._clock = clock
+        self._ends = Ends(submit, clock)
+        self._lanes = Lanes(self._lane, limits.outbox_deliveries_max, clock)
+        self._asking: set[Deferred[Any]] = set()
+        self._was_cut = False
+
+    def perform(self, owed: Owed) -> None:
+        """Make a call that is due, when its turn comes."""
+        self._lanes.add(owed)
+
+    def stop(self) -> Deferred[None]:
+        """Begin nothing more; fires when the calls on their way have ended or were cut.
+
+        A call that was cut, or whose end could not be handed in, stays owed.
+        """
+        stopped = self._lanes.stop(self._limits.drain_timeout_s, self._cut)
+        self._ends.stop()
+        return stopped
+
+    def _cut(self) -> None:
+        self._was_cut = True
+        for asking in tuple(self._asking):
+            asking.cancel()
+
+    async def _lane(self, waiting: deque[Owed]) -> None:
+        owed = waiting.popleft()
+        call = owed.effect
+        assert isinstance(call, Call)
+        status, body, error = 0, b"", ""
+        asking = Deferred.fromCoroutine(self._ask(call, self._key_of(owed.id)))
+        self._asking.add(asking)
+        timeout_s = self._limits.call_timeout_s
+        alarm = self._clock.callLater(timeout_s, asking.cancel)
+        try:
+            status, body = await asking
+        except Exception as failed:  # noqa: BLE001 - an agent may fail with anything
+            if self._was_cut:
+                return  # our doing: it is simply still owed
+            error = _sentence(failed) if alarm.active() else f"no answer within {timeout_s} s"
+        finally:
+            self._asking.discard(asking)
+            if alarm.active():
+                alarm.cancel()
+        log.info("call {id}: {end}", id=owed.id, end=error or status)
+        await self._ends.hand_in(CallEnded(*owed.id, call.tag, status, body, error))
+
+    async def _ask(self, call: Call, key: str) -> tuple[int, bytes]:
+        headers = Headers()
+        for name, value in call.headers:
+            if any(c in name + value for c in "\r\n\0"):
+                raise CallFailed(f"not a header: {name!a}")
+            headers.addRawHeader(name, value)
+        headers.setRawHeaders(b"Idempotency-Key", [key])
+        response: IResponse = await self._agent.request(
+            call.method.encode(),
+            call.url.encode(),
+            headers,
+            _Body(call.body) if call.body else None,
+        )
+        answer = _Answer(self._limits.call_body_bytes_max)
+        response.deliverBody(answer)
+        return response.code, await answer.done
+
+
+def _sentence(error: BaseException) -> str:
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        error = reasons[0].value
+    return f"{type(error).__name__}: {error}"[:_ERROR_CHARS_MAX]

@@ -1,0 +1,65 @@
+"""The HTTP door: an application's Klein routes behind a ``HappySite``, and readers of input."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.server import Request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from happy.app import App
+from happy.codec import from_json
+from happy.errors import BadRequest
+from happy.limits import Limits
+from happy.wire.access import AccessLog
+from happy.wire.http_klein import KleinDoor
+from happy.wire.http_site import HappySite
+
+T = TypeVar("T")
+
+
+def site_for(
+    app: App, *, limits: Limits, reactor: IReactorTime, access_log: AccessLog | None = None
+) -> HappySite:
+    """Return the factory that serves the routes of an application over HTTP/1.1."""
+    door = KleinDoor(app, limits)
+    return HappySite(door, limits=limits, reactor=reactor, access_log=access_log, name=app.name)
+
+
+def json_body(request: Request, cls: type[T]) -> T:
+    """Return the body of a request, JSON, as an attrs class.
+
+    Raises ``BadRequest`` that lists every fault with its path, and 415 when the body declares
+    another type than JSON.
+    """
+    declared = request.getHeader(b"content-type")
+    if declared is not None:
+        kind = declared.partition(b";")[0].strip().lower()
+        if kind != b"application/json" and not kind.endswith(b"+json"):
+            raise UnsupportedMediaType("this resource takes application/json")
+    content = request.content
+    assert content is not None
+    content.seek(0)
+    return from_json(content.read(), cls)
+
+
+def query_int(
+    request: Request, name: str, *, default: int, minimum: int = 0, maximum: int = 2**63 - 1
+) -> int:
+    """Return a whole number of the query, ``default`` when it is not there.
+
+    Raises ``BadRequest`` when it is no number, out of bounds or there twice.
+    """
+    values = request.args.get(name.encode(), [])
+    if not values:
+        return default
+    text = values[0]
+    # Twenty digits hold any bound; Python would take a megabyte of them, and be busy with it.
+    number = int(text) if text.isdigit() and len(text) <= 20 else minimum - 1
+    if len(values) > 1 or not minimum <= number <= maximum:
+        raise BadRequest(f"{name} is one whole number from {minimum} to {maximum}")
+    return number
+
+
+__all__: Final = ["HappySite", "json_body", "query_int", "site_for"]

@@ -1,0 +1,391 @@
+"""One HTTP/1.x connection: bytes to requests, one after the other, and their answers back.
+
+The requests of a connection are answered in their order. Some are read ahead while one is in
+hand; beyond that the transport is paused. A peer that does not read its answers is not read
+either. Every state but a running answer has a deadline, looked at by the site's sweep.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IProtocol,
+    IPushProducer,
+    ISSLTransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from happy.wire.http_answer import CONTINUE
+from happy.wire.http_body import Body, body_of
+from happy.wire.http_head import HEAD_END, Rejected, RequestHead, check_partial, parse_head
+from happy.wire.http_request import HappyRequest
+
+if TYPE_CHECKING:
+    from happy.wire.http_site import HappySite
+
+_NEVER: Final = sys.maxsize
+
+
+class Phase(enum.IntEnum):
+    """What a connection waits for, and so what its deadline means."""
+
+    IDLE = 0  # a request: it is closed in silence
+    HEAD = 1  # the rest of a head: 408
+    BODY = 2  # the rest of a body: 408
+    HANDLING = 3  # the application: 503
+    STREAMING = 4  # the application, for as long as it likes
+    STALLED = 5  # the peer, which does not read: it is cut off
+    CLOSING = 6  # the peer, which is to read the last answer: it is cut off
+
+
+Ready = tuple[RequestHead, BytesIO]
+
+
+@implementer(IProtocol, IPushProducer)
+class HttpChannel:
+    """The protocol of one connection; also what ``Request.channel`` is to twisted.web.
+
+    ``persistent`` says whether the connection goes on after the answer in hand.
+    ``deadline`` is the sweep at which ``expire`` is called.
+    """
+
+    __slots__ = (
+        "_advancing", "_body", "_current", "_discarded", "_head", "_held", "_paused", "_phase",
+        "_producer", "_pulled", "_refusal", "_stalled", "_waiting", "deadline", "persistent",
+        "site", "transport",
+    )  # fmt: skip
+
+    def __init__(self, site: HappySite) -> None:
+        self.site = site
+        self.transport: Any = None
+        self.deadline = _NEVER
+        self.persistent = True
+        self._phase = Phase.IDLE
+        self._held = b""  # read, and not yet understood
+        self._head: RequestHead | None = None  # whose body is being read
+        self._body: Body | None = None
+        self._waiting: list[Ready] | None = None  # requests read ahead
+        self._current: HappyRequest | None = None
+        self._refusal: Rejected | None = None  # owed after the answers before it
+        self._producer: Any = None
+        self._pulled = False
+        self._discarded = 0
+        self._advancing = False
+        self._paused = False
+        self._stalled = False
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        """Return how Twisted names the connection; one short text for all of them."""
+        return "http"
+
+    # --- the transport's side ----------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """Take the transport: the peer is connected."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to wait for a request."""
+        self.site.channels.add(self)
+        self.transport.registerProducer(self, True)
+        self._enter(Phase.IDLE)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Take bytes from the peer."""
+        if self._phase is Phase.CLOSING or self._refusal is not None:
+            self._discard(len(data))
+            return
+        self._held = self._held + data if self._held else data
+        self._advance()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """End: the peer is gone, or was sent away."""
+        self.site.channels.discard(self)
+        self._enter(Phase.CLOSING)
+        self._held = b""
+        self._waiting = self._head = self._body = None
+        request, self._current = self._current, None
+        if request is not None:
+            request.connectionLost(reason)
+        self.site.lost()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Make no more answers and read no more requests: the peer reads too slowly."""
+        self._stalled = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+        if self._phase is Phase.STREAMING or self._phase is Phase.IDLE:
+            self._enter(Phase.STALLED)
+        self._pause(True)
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Go on: the peer took what was written."""
+        self._stalled = False
+        if self._phase is Phase.STALLED:
+            self._enter(Phase.STREAMING if self._current is not None else Phase.IDLE)
+        if self._producer is not None:
+            self._producer.resumeProducing()
+        if self._phase is not Phase.CLOSING:
+            self._advance()
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let go: the transport is gone, and ``connectionLost`` follows."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+
+    # --- the request's side ------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer in hand."""
+        if self._pulled:
+            self._enter(Phase.STALLED)  # the peer took what was sent before: a new patience
+        self.transport.write(data)
+
+    def writeSequence(self, data: list[bytes]) -> None:  # noqa: N802 - Twisted's name
+        """Send bytes of the answer in hand."""
+        self.write(b"".join(data))
+
+    def getPeer(self) -> Any:  # noqa: N802 - Twisted's name
+        """Return the address of the peer."""
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:  # noqa: N802 - Twisted's name
+        """Return the address the peer connected to."""
+        return self.transport.getHost()
+
+    def isSecure(self) -> bool:  # noqa: N802 - Twisted's name
+        """Say whether the connection itself is under TLS."""
+        return bool(ISSLTransport.providedBy(self.transport))
+
+    def loseConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """Close once everything written is sent."""
+        self._close()
+
+    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """Close at once; the peer sees that the answer is not whole."""
+        self.transport.abortConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+        """Let a producer of the answer in hand follow the peer's pace."""
+        if streaming:
+            self._producer = producer
+            if self._stalled:
+                producer.pauseProducing()
+            return
+        # A pull producer is asked by the transport itself, each time it has sent everything.
+        self.transport.unregisterProducer()
+        self._stalled = False
+        self._pulled = True
+        self.transport.registerProducer(producer, False)
+
+    def unregisterProducer(self) -> None:  # noqa: N802 - Twisted's name
+        """Let go of the producer."""
+        if not self._pulled:
+            self._producer = None
+            return
+        self._pulled = False
+        self.transport.unregisterProducer()
+        if self._phase is not Phase.CLOSING:
+            self.transport.registerProducer(self, True)
+
+    def streams(self) -> None:
+        """Let the answer in hand, which has begun and is not whole, take its time."""
+        if self._phase is not Phase.CLOSING:
+            self._enter(Phase.STALLED if self._stalled or self._pulled else Phase.STREAMING)
+
+    def request_done(self) -> None:
+        """Go on: the answer in hand is written."""
+        self._current = None
+        if self._phase is Phase.CLOSING:
+            return
+        if not self.persistent or self.site.draining:
+            self._close()
+            return
+        self._enter(Phase.IDLE)
+        if not self._advancing:
+            self._advance()
+
+    # --- going on ----------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        if self._advancing:
+            return  # a request that ends while it begins: the loop below goes on
+        self._advancing = True
+        try:
+            while self._phase is not Phase.CLOSING and self._step():
+                pass
+        except Rejected as refusal:
+            self._refusal = refusal
+            self._held = b""
+            self._head = self._body = None
+        finally:
+            self._advancing = False
+        if self._phase is not Phase.CLOSING:
+            self._settle()
+
+    def _step(self) -> bool:
+        """Do one thing that can be done now; say whether there may be another."""
+        if self._current is None and not self._stalled and self._waiting:
+            head, content = self._waiting.pop(0)
+            self._waiting = self._waiting or None
+            self._begin(head, content)
+            return True
+        if not self._held or self._refusal is not None or not self._may_read():
+            return False
+        if self._body is not None:
+            return self._read_body()
+        return self._read_head()
+
+    def _may_read(self) -> bool:
+        waiting = self._waiting
+        if waiting is None:
+            return True
+        # Nothing is read ahead of a body: one connection holds few bodies, not many.
+        return len(waiting) < self.site.limits.http_pipeline_max and not waiting[-1][0].body_bytes
+
+    def _read_head(self) -> bool:
+        held = self._held
+        if held[0] in b"\r\n":  # RFC 9112 section 2.2: empty lines before a request
+            held = self._held = held.lstrip(b"\r\n")
+        end = held.find(HEAD_END)
+        if end < 0:
+            check_partial(held, self.site.limits)
+            return False
+        end += len(HEAD_END)
+        head = parse_head(held[:end], self.site.limits)
+        body = body_of(head.body_bytes, self.site.limits) if head.body_bytes else None
+        self._held = held[end:]
+        if body is None:
+            self._take(head, BytesIO())
+            return True
+        self._head = head
+        self._body = body
+        if self._current is None and not self._waiting:
+            self._enter(Phase.BODY)
+        return True
+
+    def _read_body(self) -> bool:
+        assert self._body is not None
+        assert self._head is not None
+        rest = self._body.feed(self._held)
+        self._held = rest or b""
+        if rest is None:
+            return False
+        head, content = self._head, self._body.content
+        self._head = self._body = None
+        content.seek(0)
+        self._take(head, content)
+        return True
+
+    def _take(self, head: RequestHead, content: BytesIO) -> None:
+        if self._current is None and self._waiting is None and not self._stalled:
+            self._begin(head, content)
+        elif self._waiting is None:
+            self._waiting = [(head, content)]
+        else:
+            self._waiting.append((head, content))
+
+    def _begin(self, head: RequestHead, content: BytesIO) -> None:
+        self.persistent = head.persistent
+        request = self._current = self.site.request_for(self, head, content)
+        self._enter(Phase.HANDLING)
+        request.process()
+
+    def _settle(self) -> None:
+        """Find what the connection waits for now."""
+        if self._current is None:
+            if self._stalled:
+                self._enter_once(Phase.STALLED)
+            elif self._refusal is not None:
+                self._refuse(self._refusal)
+                return
+            elif self._body is not None:
+                self._ask_for_body()
+                self._enter_once(Phase.BODY)
+            elif self._held:
+                self._enter_once(Phase.HEAD)
+        self._pause(self._stalled or not self._may_read())
+
+    def _ask_for_body(self) -> None:
+        """Tell a peer that waits for it that its body is welcome (RFC 9110 section 10.1.1)."""
+        head, body = self._head, self._body
+        if head is not None and body is not None and head.expects_continue:
+            head.expects_continue = False
+            if not body.content.tell():
+                self.transport.write(CONTINUE)
+
+    def _pause(self, wanted: bool) -> None:
+        if wanted is not self._paused:
+            self._paused = wanted
+            if wanted:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    # --- time --------------------------------------------------------------------------------
+
+    def _enter_once(self, phase: Phase) -> None:
+        if self._phase is not phase:
+            self._enter(phase)
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        patience = self.site.patience[phase]
+        self.deadline = _NEVER if patience is None else self.site.sweeps + patience
+
+    def expire(self) -> None:
+        """Do what the phase says now that the deadline has come."""
+        if self._phase is Phase.HANDLING and self._current is not None:
+            self._current.give_up(self.site.limits.http_handler_timeout_s)
+        elif self._phase is Phase.HEAD:
+            self._refuse(Rejected(408, "the header did not come in time"))
+        elif self._phase is Phase.BODY:
+            self._refuse(Rejected(408, "the body did not come in time"))
+        elif self._phase is Phase.IDLE:
+            self._close()
+        else:
+            self.transport.abortConnection()
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Close when the answer in hand is written; at once when there is none."""
+        if self._current is None and self._phase is not Phase.CLOSING:
+            self._close()
+
+    def _refuse(self, refusal: Rejected) -> None:
+        """Answer a request that cannot be served, and close so that the answer arrives.
+
+        Closing with unread bytes would reset the connection and take the answer with it: the
+        sending side is shut, and for a while what still comes is read and dropped.
+        """
+        self.transport.write(self.site.refusal(self.transport, refusal))
+        self._let_go()
+        transport = self.transport
+        half_closeable = IHalfCloseableDescriptor.providedBy(transport)
+        close: Any = transport.loseWriteConnection if half_closeable else transport.loseConnection
+        close()
+
+    def _close(self) -> None:
+        self._let_go()
+        self.transport.loseConnection()
+
+    def _let_go(self) -> None:
+        self._enter(Phase.CLOSING)
+        self._held = b""
+        self._waiting = self._head = self._body = None
+        self.transport.unregisterProducer()
+        self._pause(False)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > self.site.limits.http_linger_bytes_max:
+            self._pause(True)

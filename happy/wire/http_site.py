@@ -1,0 +1,212 @@
+"""The HTTP door of one application: its connections, their clock, and what they share."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.web.server import Site
+
+from happy.limits import Limits
+from happy.wire.access import Access, AccessLog
+from happy.wire.http_answer import answer_head, reason_of, server_fields
+from happy.wire.http_channel import HttpChannel, Phase
+from happy.wire.http_head import Rejected, RequestHead
+from happy.wire.http_problem import CONTENT_TYPE, problem_of
+from happy.wire.http_request import HappyRequest
+
+SWEEP_S = 1.0
+
+
+class HappySite(Site):
+    """A ``twisted.web.server.Site`` whose connections are happy's own, bounded and timed.
+
+    Once a second, while there are connections, a sweep ends those whose time is up: no
+    connection has a timer of its own. Deadlines are counted in sweeps.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        resource: Any,
+        *,
+        limits: Limits,
+        reactor: IReactorTime,
+        access_log: AccessLog | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(resource, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.limits = limits
+        self.name = name
+        self.access_log = access_log
+        self.channels: set[HttpChannel] = set()
+        self.sweeps = 0
+        self.draining = False
+        # One more than the seconds: the sweep that comes first may come at once.
+        self.patience: dict[Phase, int | None] = {
+            Phase.IDLE: limits.http_idle_timeout_s + 1,
+            Phase.HEAD: limits.http_header_timeout_s + 1,
+            Phase.BODY: limits.http_body_timeout_s + 1,
+            Phase.HANDLING: limits.http_handler_timeout_s + 1,
+            Phase.STREAMING: None,
+            Phase.STALLED: limits.http_stall_timeout_s + 1,
+            Phase.CLOSING: limits.http_linger_s + 1,
+        }
+        self.common_fields = b""
+        self._sweeping = False
+        self._drained: Deferred[None] | None = None
+        self._unflushed: list[HappyRequest] = []
+
+    # --- connections -------------------------------------------------------------------------
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802, ARG002 - Twisted's
+        """Return the protocol of a new connection; one that says 503 when there are too many."""
+        if not self._sweeping:
+            self._sweeping = True
+            self.common_fields = server_fields(self.reactor.seconds())
+            self.reactor.callLater(SWEEP_S, self._sweep)
+        if len(self.channels) >= self.limits.http_connections_max or self.draining:
+            return _Turned(self)
+        return HttpChannel(self)
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
+        """Return what is spoken under TLS; HTTP/2 is the business of a proxy in front."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:  # noqa: N802 - Twisted's name
+        """Do nothing: there is no log file to open."""
+
+    def stopFactory(self) -> None:  # noqa: N802 - Twisted's name
+        """Do nothing: there is no log file to close."""
+
+    def _sweep(self) -> None:
+        self._sweeping = bool(self.channels)
+        if self._sweeping:  # first of all, so that no error below ends the sweeps
+            self.common_fields = server_fields(self.reactor.seconds())
+            self.reactor.callLater(SWEEP_S, self._sweep)
+        self.sweeps = now = self.sweeps + 1
+        for channel in [c for c in self.channels if c.deadline <= now]:
+            channel.expire()
+
+    def lost(self) -> None:
+        """Take note that a connection ended."""
+        if self._drained is not None and not self.channels:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Close what is idle, let running answers end; fires when no connection is left."""
+        self.draining = True
+        drained: Deferred[None] = Deferred()
+        if self._drained is not None:
+            self._drained.chainDeferred(drained)
+            return drained
+        self._drained = drained
+        for channel in list(self.channels):
+            channel.drain()
+        self.lost()
+        return drained
+
+    def cut(self) -> None:
+        """Close every connection at once."""
+        for channel in list(self.channels):
+            channel.abortConnection()
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def request_for(
+        self, channel: HttpChannel, head: RequestHead, content: BytesIO
+    ) -> HappyRequest:
+        """Return the request object for a head and a body that are whole."""
+        request = HappyRequest(channel, head, content)
+        if self.access_log is not None:
+            request.started_s = self.reactor.seconds()
+        return request
+
+    def flush_soon(self, request: HappyRequest) -> None:
+        """Flush a request in the next turn of the reactor, in one call for all of them."""
+        self._unflushed.append(request)
+        if len(self._unflushed) == 1:
+            self.reactor.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for request in unflushed:
+            request.flush()
+
+    def refusal(self, transport: Any, refused: Rejected) -> bytes:
+        """Return the answer to a request that was refused before it became one; report it."""
+        problem = problem_of(refused)
+        body = problem.body()
+        if self.access_log is not None:
+            self.access_log(
+                Access(
+                    app=self.name,
+                    peer=peer_of(transport),
+                    method="-",
+                    uri="-",
+                    protocol="-",
+                    status=problem.status,
+                    size_bytes=len(body),
+                    duration_s=0.0,
+                )
+            )
+        return (
+            answer_head(
+                problem.status,
+                reason_of(problem.status),
+                self.common_fields,
+                [(name, (value,)) for name, value in problem.fields],
+                framing=b"Content-Length: %d\r\nConnection: close\r\n" % len(body),
+                default_type=CONTENT_TYPE,
+            )
+            + body
+        )
+
+    def report(self, request: HappyRequest) -> None:
+        """Report an answer to the access log."""
+        if self.access_log is None:
+            return
+        field = request.head.field
+        exchange = request.exchange
+        self.access_log(
+            Access(
+                app=self.name,
+                peer=peer_of(request.transport),
+                method=request.method.decode("ascii"),
+                uri=request.uri.decode("ascii"),
+                protocol=request.clientproto.decode("ascii"),
+                status=request.code,
+                size_bytes=request.sentLength,
+                duration_s=self.reactor.seconds() - request.started_s,
+                referer=_text(field(b"referer")),
+                user_agent=_text(field(b"user-agent")),
+                seqs=() if exchange is None else tuple(exchange.seqs),
+            )
+        )
+
+
+class _Turned(Protocol):
+    """A connection there is no room for."""
+
+    def __init__(self, site: HappySite) -> None:
+        self._site = site
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        assert self.transport is not None
+        busy = Rejected(503, "there are too many connections; try again later")
+        self.transport.write(self._site.refusal(self.transport, busy))
+        self.transport.loseConnection()
+
+
+def peer_of(transport: Any) -> str:
+    """Return the peer as the log names it: its address, ``-`` where it has none."""
+    return getattr(transport.getPeer(), "host", None) or "-"
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,49 @@
+"""The LMTP door (RFC 2033): SMTP with LHLO, and a reply for each recipient after the dot."""
+
+# ruff: noqa: N802, N815 - the names of Twisted and of its dispatch
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from twisted.internet.interfaces import IReactorTime
+
+from happy.app import App
+from happy.limits import Limits
+from happy.wire import smtp_reply as say
+from happy.wire.smtp import MailFactory
+from happy.wire.smtp_reply import Reply
+from happy.wire.smtp_session import SmtpSession
+
+
+class LmtpSession(SmtpSession):
+    """A session with a mail server in front of us."""
+
+    protocol_name = "LMTP"
+
+    def do_LHLO(self, rest: bytes) -> Reply | None:
+        """RFC 2033 section 4.1."""
+        return self.hello(rest, "LMTP", extended=True)
+
+    def do_HELO(self, rest: bytes) -> Reply | None:
+        """Refuse what RFC 2033 section 4.1 tells to refuse."""
+        del rest
+        return say.UNKNOWN_COMMAND
+
+    do_EHLO = do_HELO
+
+    def answer_message(self, reply: Reply, recipients_count: int) -> None:
+        """Reply once for each RCPT that was accepted: the message is one event for all."""
+        self._end_message(reply, times=recipients_count)
+
+
+class LmtpFactory(MailFactory):
+    """Makes the sessions of an LMTP door."""
+
+    session: ClassVar[type[SmtpSession]] = LmtpSession
+    door: ClassVar[str] = "lmtp"
+
+
+def lmtp_factory(app: App, *, limits: Limits, clock: IReactorTime, hostname: str) -> LmtpFactory:
+    """Return the LMTP door of an application; see ``happy.wire.smtp.MailFactory``."""
+    return LmtpFactory(app, limits=limits, clock=clock, hostname=hostname)

@@ -1,0 +1,122 @@
+"""The SMTP door: the connections of one application, their bounds, their clock and their end."""
+
+# ruff: noqa: N802 - the names of Twisted and of its dispatch
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import ServerFactory
+
+from happy.app import App
+from happy.limits import Limits
+from happy.wire import smtp_reply as say
+from happy.wire.address import Address, canonical_domain
+from happy.wire.smtp_reply import Reply
+from happy.wire.smtp_session import SmtpSession
+
+if TYPE_CHECKING:
+    from happy.wire.smtp_connection import SmtpConnection
+
+SWEEP_S: Final = 1  # how late a timeout may be; one call for all sessions, not one for each
+
+
+class MailFactory(ServerFactory):
+    """Makes the sessions of one mail door.
+
+    ``app`` is asked about recipients and takes the messages, ``clock`` tells the time,
+    ``hostname`` is how the door calls itself. Raises ``ValueError`` for a domain of the
+    application that is no domain.
+    """
+
+    session: ClassVar[type[SmtpSession]] = SmtpSession
+    door: ClassVar[str] = "smtp"
+    noisy = False
+
+    def __init__(self, app: App, *, limits: Limits, clock: IReactorTime, hostname: str) -> None:
+        self.app = app
+        self.limits = limits
+        self.clock = clock
+        self.hostname = hostname.encode("ascii")
+        self.domains = tuple(canonical_domain(domain) for domain in app.domains)
+        self.draining = False
+        self._sessions: dict[SmtpConnection, str] = {}
+        self._of_peer: Counter[str] = Counter()
+        self._sweeping: IDelayedCall | None = None
+        self._empty: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: object) -> SmtpSession:  # type: ignore[override] # noqa: ARG002
+        """Make the session of a new connection."""
+        session = self.session()
+        session.factory = self
+        session.host = self.hostname
+        return session
+
+    def home_of(self, recipient: Address) -> Address | None:
+        """Return a recipient of ours with its domain in full; None when it is not ours."""
+        if not recipient.domain and self.domains:  # <postmaster>
+            return evolve(recipient, domain=self.domains[0])
+        return recipient if recipient.domain in self.domains else None
+
+    def admit(self, session: SmtpConnection) -> Reply | None:
+        """Take a new session into account; return why it cannot stay."""
+        refusal = None
+        if self.draining:
+            refusal = say.SHUTTING_DOWN
+        elif (
+            len(self._sessions) >= self.limits.smtp_connections_max
+            or self._of_peer[session.peer] >= self.limits.smtp_connections_per_peer_max
+        ):
+            refusal = say.TOO_MANY_CONNECTIONS
+        self._sessions[session] = session.peer
+        if session.peer:  # a unix socket has no peer to count
+            self._of_peer[session.peer] += 1
+        if self._sweeping is None:
+            self._sweeping = self.clock.callLater(SWEEP_S, self._sweep)
+        return refusal
+
+    def forget(self, session: SmtpConnection) -> None:
+        """Take note that a connection is gone."""
+        peer = self._sessions.pop(session)
+        if peer:
+            self._of_peer[peer] -= 1
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]
+        if not self._sessions:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+                self._sweeping = None
+            waiting, self._empty = self._empty, []
+            for empty in waiting:
+                empty.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Turn new peers away and let running messages end; fires when the last one is gone."""
+        self.draining = True
+        for session in tuple(self._sessions):
+            session.drain()
+        if not self._sessions:
+            return succeed(None)
+        empty: Deferred[None] = Deferred()
+        self._empty.append(empty)
+        return empty
+
+    def cut(self) -> None:
+        """End all connections now. What was admitted stays admitted."""
+        for session in tuple(self._sessions):
+            session.transport.abortConnection()
+
+    def _sweep(self) -> None:
+        self._sweeping = self.clock.callLater(SWEEP_S, self._sweep)
+        now = self.clock.seconds()
+        for session in tuple(self._sessions):
+            session.check_time(now)
+
+
+def smtp_factory(app: App, *, limits: Limits, clock: IReactorTime, hostname: str) -> MailFactory:
+    """Return the SMTP door of an application; see ``MailFactory``."""
+    return MailFactory(app, limits=limits, clock=clock, hostname=hostname)

@@ -1,0 +1,319 @@
+"""The bearing under an SMTP session: input, replies, waiting and time, one connection's worth.
+
+One command is in hand at a time. While the application is asked about a recipient, or a message
+is made durable, the input waits and the transport is paused; so replies come in the order of
+the commands, and no answer that comes late can reach a later transaction.
+"""
+
+# ruff: noqa: N802 - the names of Twisted and of its dispatch
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IPushProducer,
+)
+from twisted.logger import Logger
+from twisted.mail.smtp import ESMTP
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from happy.errors import HappyError
+from happy.wire import smtp_reply as say
+from happy.wire.smtp_reader import CommandReader, EndlessLine, LineTooLong, MessageReader
+from happy.wire.smtp_reply import Reply, reply_to
+
+if TYPE_CHECKING:
+    from happy.wire.smtp import MailFactory
+
+LINGER_S: Final = 5  # how long a connection that is done may take to read our last words
+
+log = Logger()
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class SmtpConnection(ESMTP):
+    """Reads commands and messages in turn, and hands them to the methods of a subclass."""
+
+    factory: MailFactory
+    transport: Any  # ITCPTransport, or the like for a unix socket
+    protocol_name = "SMTP"
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peer = ""
+        self._input: CommandReader
+        self._message: MessageReader | None = None
+        self._greeted = False
+        self._reading = False
+        self._waiting_since: float | None = None
+        self._choked = False
+        self._closed = False
+        self._errors = 0
+        self._step_deadline = 0.0
+        self._message_deadline = 0.0
+
+    # --- for the subclass -----------------------------------------------------------------
+
+    def command_received(self, line: bytes) -> None:
+        """Take a command line, without its CRLF."""
+        raise NotImplementedError
+
+    def message_received(self, message: MessageReader) -> None:
+        """Take a message that came to its end."""
+        raise NotImplementedError
+
+    # --- the connection -------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Admit the peer, or say why not."""
+        limits = self.factory.limits
+        self._input = CommandReader(limits.smtp_command_bytes_max, limits.smtp_line_bytes_max)
+        address = self.transport.getPeer()
+        if not isinstance(address, UNIXAddress):
+            self.peer = str(getattr(address, "host", "")).removeprefix("::ffff:")
+        self.transport.registerProducer(self, True)
+        self.start_message_clock()
+        refusal = self.factory.admit(self)
+        if refusal is not None:
+            self.answer(refusal)
+            return
+        # Two turns of the reactor: in between it reads what has come already, and a peer that
+        # speaks before it was greeted is found out (RFC 5321 section 4.3.1).
+        clock = self.factory.clock
+        clock.callLater(0, clock.callLater, 0, self._greet)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002
+        """Forget a message that did not come to its end; one being committed stays."""
+        self._closed = True
+        self._drop_message()
+        self.factory.forget(self)
+
+    def readConnectionLost(self) -> None:
+        """End the session: the peer sends no more, but may still want what we have to say."""
+        if self._closed:
+            self.transport.loseConnection()
+        else:
+            self._close()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing to do: we have said our last words, and wait for the peer to go."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take input, cut in any way."""
+        if self._closed:
+            return
+        self._input.push(data)
+        if self._message is not None:
+            self._start_step_clock(self.factory.limits.smtp_data_timeout_s)
+        self._read()
+
+    def pauseProducing(self) -> None:
+        """Stop reading: the peer does not take our replies."""
+        self._choked = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on: the peer has taken our replies."""
+        self._choked = False
+        self._read()
+
+    def stopProducing(self) -> None:
+        """Nothing to stop: the end of the connection says it all."""
+
+    def drain(self) -> None:
+        """Close the session unless a message is on its way; then ``drain`` comes again."""
+        if not (self._closed or self._message is not None or self._waiting_since is not None):
+            self.answer(say.SHUTTING_DOWN)
+
+    def _greet(self) -> None:
+        if not self._closed:
+            self._greeted = True
+            kind = "LMTP" if self.protocol_name == "LMTP" else "ESMTP"
+            self.sendCode(220, self.host + b" " + kind.encode("ascii"))
+
+    def _close(self, *, linger: bool = False) -> None:
+        """End the session; ``linger`` when unread input could destroy our last words."""
+        self._closed = True
+        self._drop_message()
+        self._input.take_all()
+        self._start_step_clock(LINGER_S)
+        self.transport.unregisterProducer()
+        transport = self.transport
+        if linger and IHalfCloseableDescriptor.providedBy(self.transport):
+            transport.resumeProducing()
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
+
+    def _drop_message(self) -> None:
+        if self._message is not None:
+            self._message.abandon()
+            self._message = None
+
+    # --- input ----------------------------------------------------------------------------
+
+    def expect_message(self) -> None:
+        """Take the input for data of a message from here on, up to its end."""
+        self._message = MessageReader(self.factory.limits, self.factory.app.blob_writer)
+
+    @property
+    def input_waits(self) -> bool:
+        """Whether the peer has already sent more than the command in hand."""
+        return bool(self._input)
+
+    def _read(self) -> None:
+        """Use up the input, as long as nothing is pending."""
+        if self._reading:
+            return
+        self._reading = True
+        try:
+            going = True
+            while going:
+                if self.factory.draining:
+                    self.drain()
+                going = bool(self._input) and self._may_read() and self._read_next()
+        finally:
+            self._reading = False
+        if self._may_read():
+            self.transport.resumeProducing()
+        elif not self._closed:
+            self.transport.pauseProducing()
+
+    def _may_read(self) -> bool:
+        return not (self._closed or self._choked or self._waiting_since is not None)
+
+    def _read_next(self) -> bool:
+        """Read one command or some of a message; return whether there may be more."""
+        if self._message is not None:
+            return self._read_message(self._message)
+        return self._read_command()
+
+    def _read_command(self) -> bool:
+        if not self._greeted:
+            self.hang_up(say.SPOKE_TOO_EARLY)
+            return False
+        try:
+            line = self._input.line()
+        except LineTooLong:
+            self.answer(say.LINE_TOO_LONG)
+            return True
+        except EndlessLine:
+            self.hang_up(say.ENDLESS_LINE)
+            return False
+        if line is None:
+            return False
+        self.command_received(line)
+        return True
+
+    def _read_message(self, message: MessageReader) -> bool:
+        rest = message.feed(self._input.take_all())
+        if message.overrun:
+            self.hang_up(say.TOO_BIG)
+            return False
+        if rest is None:
+            return False
+        self._input.push(rest)
+        self._message = None
+        self.message_received(message)
+        return True
+
+    # --- replies --------------------------------------------------------------------------
+
+    def sendCode(self, code: int, message: bytes = b"") -> None:
+        """Write one reply, of several lines when ``message`` has several; the peer is next."""
+        *lines, last = message.split(b"\n")
+        self.transport.write(
+            b"".join(b"%d-%b\r\n" % (code, line) for line in lines) + b"%d %b\r\n" % (code, last)
+        )
+        self._start_step_clock(self.factory.limits.smtp_command_timeout_s)
+
+    def answer(self, reply: Reply) -> None:
+        """Reply to a command, and keep count of the peer's errors."""
+        if reply.code >= 500:
+            self._errors += 1
+            if self._errors >= self.factory.limits.smtp_errors_max:
+                self.hang_up(say.TOO_MANY_ERRORS)
+                return
+        self.sendCode(reply.code, reply.line)
+        if reply.code in (221, 421):
+            self._close()
+
+    def answer_message(self, reply: Reply, recipients_count: int) -> None:
+        """Reply to a message: once, however many recipients it has."""
+        del recipients_count
+        self._end_message(reply)
+
+    def _end_message(self, reply: Reply, times: int = 1) -> None:
+        for _ in range(times):
+            self.sendCode(reply.code, reply.line)
+        self.start_message_clock()
+        if reply.code == 250:
+            self._errors = 0
+        elif reply.code == 421:
+            self._close()
+
+    def hang_up(self, reply: Reply) -> None:
+        """Say ``reply`` and close, on a peer that may still be sending."""
+        self.sendCode(reply.code, reply.line)
+        self._close(linger=True)
+
+    # --- waiting for our own side ---------------------------------------------------------
+
+    def wait_for(
+        self, step: Coroutine[Deferred[Any], Any, Reply], then: Callable[[Reply], None]
+    ) -> None:
+        """Run ``step``, then ``then`` with its reply; meanwhile input and time stand still.
+
+        A step that fails has the reply that its error asks for; one that fails in a way that no
+        one foresaw is logged, and the peer is asked to try again. When the peer has gone,
+        nobody is told.
+        """
+        self._waiting_since = self.factory.clock.seconds()
+        done = Deferred.fromCoroutine(step)
+        done.addErrback(_reply_to_failure)
+        done.addCallback(self._stop_waiting, then)
+        done.addErrback(lambda failure: log.failure("an SMTP session failed", failure))
+
+    def _stop_waiting(self, reply: Reply, then: Callable[[Reply], None]) -> None:
+        assert self._waiting_since is not None
+        now = self.factory.clock.seconds()
+        self._message_deadline += now - self._waiting_since
+        self._waiting_since = None
+        if not self._closed:
+            then(reply)
+            self._read()
+
+    # --- time -----------------------------------------------------------------------------
+
+    def check_time(self, now: float) -> None:
+        """Close the session when its peer has taken too long; never while it waits for us."""
+        if self._closed:
+            if now >= self._step_deadline:
+                self.transport.abortConnection()
+        elif self._waiting_since is None and now >= min(
+            self._step_deadline, self._message_deadline
+        ):
+            self.hang_up(say.TOO_SLOW)
+
+    def start_message_clock(self) -> None:
+        """Give the peer the whole time for one message again."""
+        limits = self.factory.limits
+        self._message_deadline = self.factory.clock.seconds() + limits.smtp_session_timeout_s
+        self._start_step_clock(limits.smtp_command_timeout_s)
+
+    def _start_step_clock(self, seconds: float) -> None:
+        self._step_deadline = self.factory.clock.seconds() + seconds
+
+
+def _reply_to_failure(failure: Failure) -> Reply:
+    if isinstance(failure.value, HappyError):
+        return reply_to(failure.value)
+    log.failure("something nobody foresaw in an SMTP session", failure)
+    return say.TROUBLE

@@ -1,0 +1,89 @@
+"""A message as DATA carries it: its bytes in blocks, and the dots that keep it apart.
+
+Pure but for the reader of a large body; memory is one block, however large the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from happy.event import Blob
+
+if TYPE_CHECKING:
+    from happy.app import BlobReader
+    from happy.effects import SendMail
+
+BLOCK_BYTES: Final = 64 * 1024
+
+
+def dot_stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a message as DATA carries it (RFC 5321 section 4.5.2), without the last dot's line.
+
+    Where the blocks are cut does not matter. A message with CRLF line ends goes out as it is,
+    its leading dots doubled and its last line ended. A line end written as LF goes out as
+    CRLF, and a CR that ends no line as a space (section 2.3.8): a bare one of either could
+    look like the end of the message to the next server. No yielded block is empty.
+    """
+    held = b""
+    line_begins = True
+    for block in blocks:
+        data = held + block
+        held = data[-1:] if data.endswith(b"\r") else b""
+        data = _line_ends_mended(data[: len(data) - len(held)])
+        if not data:
+            continue
+        stuffed = data.replace(b"\r\n.", b"\r\n..")
+        yield b"." + stuffed if line_begins and data.startswith(b".") else stuffed
+        line_begins = data.endswith(b"\r\n")
+    if held:
+        yield b" \r\n"
+    elif not line_begins:
+        yield b"\r\n"
+
+
+def _line_ends_mended(data: bytes) -> bytes:
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\n", b"\r\n")
+
+
+def blocks_of(
+    mail: SendMail, open_blob: Callable[[Blob], BlobReader]
+) -> Generator[bytes, None, None]:
+    """Yield a message's own bytes in blocks; ``OSError`` when its body is not all there."""
+    yield from _slices(mail.header, 0)
+    content = mail.content
+    if not isinstance(content, Blob):
+        yield from _slices(content, mail.content_offset)
+        return
+    reader = open_blob(content)
+    try:
+        position = 0
+        while position < content.size:
+            skipping = position < mail.content_offset
+            end = mail.content_offset if skipping else content.size
+            block = reader.read(min(BLOCK_BYTES, end - position))
+            if not block:
+                raise OSError(f"the body ends at byte {position} of {content.size}")
+            position += len(block)
+            if not skipping:
+                yield block
+    finally:
+        reader.close()
+
+
+def _slices(data: bytes, start: int) -> Iterator[bytes]:
+    for position in range(start, len(data), BLOCK_BYTES):
+        yield data[position : position + BLOCK_BYTES]
+
+
+def size_of(mail: SendMail) -> int:
+    """Return how many bytes a message has, dots not doubled."""
+    content = mail.content
+    whole = content.size if isinstance(content, Blob) else len(content)
+    return len(mail.header) + max(whole - mail.content_offset, 0)
+
+
+def is_8bit(mail: SendMail) -> bool:
+    """Say whether a message may have bytes above 127 (RFC 6152)."""
+    # A blob is not read twice to find out; a 7-bit message may be declared as 8-bit.
+    return isinstance(mail.content, Blob) or not (mail.header + mail.content).isascii()

@@ -1,0 +1,85 @@
+"""The console script as a whole: what it costs, what it says when it is not understood."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from happy.cli import main
+from happy.cli.output import json_line, safe
+
+HAPPY = Path(sys.executable).with_name("happy")
+
+
+def test_the_script_is_installed_and_knows_its_commands():
+    """`happy --help` names every command there is."""
+    said = subprocess.run([HAPPY, "--help"], capture_output=True, text=True, check=True).stdout
+    for name in ("check", "init", "journal", "status"):
+        assert f"\n  {name} " in said
+
+
+def test_help_is_quick_for_it_loads_nothing_it_does_not_need():
+    """Help imports neither Twisted nor what draws tables."""
+    program = (
+        "import sys\n"
+        "from happy.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print(*(m for m in sys.modules if m.split('.')[0] in {'twisted', 'rich', 'klein'}))\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[-1] == ""
+    assert said.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sing"],
+        ["check"],
+        ["init"],
+        ["status"],
+        ["status", "data", "--config", "happy.toml"],
+        ["journal"],
+        ["journal", "ls"],
+        ["journal", "show", ".", "--from", "0"],
+        ["journal", "show", ".", "--limit", "-1"],
+    ],
+)
+def test_a_command_line_that_is_not_understood_is_status_2(arguments):
+    """Usage errors end with 2 and say nothing on standard output but help."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check"],
+        ["init"],
+        ["status"],
+        ["journal", "ls"],
+        ["journal", "show"],
+        ["journal", "verify"],
+    ],
+)
+def test_every_command_has_json_and_tells_its_statuses(command):
+    """`--json` is everywhere, and so is what the exit status means."""
+    said = CliRunner().invoke(main, [*command, "--help"]).stdout
+    assert "--json" in said
+    assert "Exit status" in said
+
+
+def test_json_is_safe_to_show_on_a_terminal():
+    """No character that a terminal would obey leaves as it is, and JSON stays JSON."""
+    line = json_line({"text": "\x1b[31m \x9b31m \u202e \x7f é"})
+    assert line == rb'{"text":"\u001b[31m \u009b31m \u202e \u007f ' + "é".encode() + b'"}\n'
+
+
+def test_sentences_are_safe_to_show_on_a_terminal():
+    """What a file is called cannot paint the terminal."""
+    assert safe("a\x1b[31m\x9bb\u202e\n\tc") == "a\ufffd[31m\ufffdb\ufffd\n\tc"

@@ -1,0 +1,149 @@
+"""The outbox: owed, tried, done."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from happy.effects import Call, Outbox, Owed, SendMail, Timer
+from happy.event import CallEnded, MailDelayed, MailFailed, MailSent, TimerFired, event
+
+
+@event
+class Wake:
+    pass
+
+
+MAIL = SendMail("a@x", "r@x", b"\r\n")
+CALL = Call("GET", "https://x.example/")
+TIMER = Timer(Wake())
+EFFECTS = [MAIL, CALL, TIMER]
+ENDS = {
+    MailSent: lambda seq, n: MailSent(seq, n, "a@x"),
+    MailFailed: lambda seq, n: MailFailed(seq, n, "a@x"),
+    TimerFired: TimerFired,
+    CallEnded: CallEnded,
+}
+SETTLES = {MailSent: SendMail, MailFailed: SendMail, TimerFired: Timer, CallEnded: Call}
+
+
+class Owing(RuleBasedStateMachine):
+    """Debts taken on, handed out, delayed and settled, against a plain dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.outbox = Outbox()
+        self.owed = {}
+        self.waiting = {}
+        self.now = 0
+        self.seq = 0
+
+    ids = st.tuples(st.integers(1, 12), st.integers(0, 1))
+
+    @rule(effect=st.sampled_from(EFFECTS), due=st.integers(0, 20))
+    def owe(self, effect, due):
+        self.seq += 1
+        effect_id = (self.seq, 0)
+        self.outbox.owe(Owed(effect_id, effect, 0, due))
+        self.owed[effect_id] = effect
+        self.waiting[effect_id] = due
+
+    @rule(effect_id=ids, end=st.sampled_from(list(ENDS)))
+    def settle(self, effect_id, end):
+        done = self.outbox.settle(ENDS[end](*effect_id))
+        if isinstance(self.owed.get(effect_id), SETTLES[end]):
+            assert done.id == effect_id
+            del self.owed[effect_id]
+            self.waiting.pop(effect_id, None)
+        else:
+            assert done is None
+
+    @rule(effect_id=ids, attempts=st.integers(1, 3), retry=st.integers(0, 20), twice=st.booleans())
+    def delay(self, effect_id, attempts, retry, twice):
+        for _ in range(1 + twice):
+            delayed = MailDelayed(effect_id[0], effect_id[1], "a@x", attempts, retry)
+            assert self.outbox.settle(delayed) is None
+        if isinstance(self.owed.get(effect_id), SendMail):
+            self.waiting[effect_id] = retry
+            owed = self.outbox.get(effect_id)
+            assert (owed.attempts, owed.due_ns) == (attempts, retry)
+
+    @rule(passed=st.integers(0, 8))
+    def hand_out(self, passed):
+        self.now += passed
+        due = sorted((when, i) for i, when in self.waiting.items() if when <= self.now)
+        assert [owed.id for owed in self.outbox.due(self.now)] == [i for _, i in due]
+        for _, effect_id in due:
+            del self.waiting[effect_id]
+
+    @invariant()
+    def agrees(self):
+        assert {owed.id: owed.effect for owed in self.outbox} == self.owed
+        assert len(self.outbox) == len(self.owed)
+        assert all(effect_id in self.outbox for effect_id in self.owed)
+        assert self.outbox.next_due_ns() == min(self.waiting.values(), default=None)
+
+
+TestOwing = Owing.TestCase
+TestOwing.__doc__ = "Promise 6: each debt is handed out when due, once, until it is settled."
+TestOwing.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def owing(effect, due_ns=5):
+    outbox = Outbox()
+    outbox.owe(Owed((1, 0), effect, 0, due_ns))
+    return outbox
+
+
+def test_a_debt_is_handed_out_once_and_stays_owed():
+    """Promise 6: what is handed out is still owed; only a restart hands it out again."""
+    outbox = owing(MAIL)
+    assert list(outbox.due(4)) == []
+    assert [owed.id for owed in outbox.due(5)] == [(1, 0)]
+    assert list(outbox.due(10**18)) == []
+    assert (1, 0) in outbox
+    assert outbox.next_due_ns() is None
+
+
+def test_a_delayed_mail_is_handed_out_once_more():
+    """Promise 6: a delay told twice means one more attempt, not two at once."""
+    outbox = owing(MAIL)
+    assert len(list(outbox.due(5))) == 1
+    for _ in range(2):
+        outbox.settle(MailDelayed(1, 0, "a@x", 1, 9))
+    assert outbox.next_due_ns() == 9
+    assert len(list(outbox.due(9))) == 1
+    assert len(list(outbox.due(9))) == 0
+
+
+def test_debts_taken_on_while_handing_out_are_handed_out_too():
+    """What falls due because of what was handed out is not forgotten."""
+    outbox = owing(MAIL)
+    seen = []
+    for owed in outbox.due(5):
+        seen.append(owed.id)
+        if len(seen) < 3:
+            outbox.owe(Owed((1, len(seen)), MAIL, 0, 5))
+    assert seen == [(1, 0), (1, 1), (1, 2)]
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: type(effect).__name__)
+@pytest.mark.parametrize("end", list(ENDS), ids=lambda end: end.__name__)
+def test_only_an_end_of_its_kind_settles_a_debt(effect, end):
+    """An end that speaks of another kind of debt changes nothing, and breaks nothing."""
+    outbox = owing(effect)
+    done = outbox.settle(ENDS[end](1, 0))
+    assert (done is not None) == isinstance(effect, SETTLES[end])
+    assert ((1, 0) in outbox) == (done is None)
+
+
+def test_an_end_that_comes_twice_changes_nothing():
+    """The second end of a debt is as if it had not come, and so is one of an unknown debt."""
+    outbox = owing(MAIL)
+    assert outbox.settle(MailSent(1, 0, "a@x")) is not None
+    assert outbox.settle(MailSent(1, 0, "a@x")) is None
+    assert outbox.settle(MailDelayed(9, 9, "a@x", 1, 1)) is None
+    assert len(outbox) == 0
+    assert outbox.get((1, 0)) is None

@@ -1,0 +1,540 @@
+"""Reading a journal: what opens, what is cut off, what is refused, and what is said of it."""
+
+import re
+import struct
+import tracemalloc
+import zlib
+from collections import Counter
+
+import attrs
+import pytest
+
+from happy.errors import Ambiguous, Corrupt, JournalError, NotAJournal
+from happy.journal.appender import Appender, create_journal
+from happy.journal.disk import FileDisk
+from happy.journal.frame import (
+    FRAME_HEADER_SIZE,
+    SEGMENT_HEADER_SIZE,
+    Kind,
+    decode_segment_header,
+    encode_segment_header,
+    records_of,
+)
+from happy.journal.names import QUARANTINE, segment_name, segment_seq
+from happy.journal.recovery import Finding
+from happy.journal.replay import Reader
+from happy.memory_disk import MemoryDisk
+
+JOURNAL = b"this journal's id"[:16]
+OTHER_JOURNAL = b"another journal!"
+CAPACITY = SEGMENT_HEADER_SIZE + 400
+
+
+@pytest.fixture(params=["file", "memory"])
+def empty_disk(request, tmp_path):
+    """A function that returns a fresh, locked disk, all of them of one sort."""
+    made = []
+
+    def make():
+        if request.param == "memory":
+            return MemoryDisk()
+        disk = FileDisk(tmp_path / str(len(made)))
+        made.append(disk)
+        disk.lock()
+        return disk
+
+    yield make
+    for disk in made:
+        disk.close()
+
+
+def put(disk, name, data):
+    disk.create(name)
+    disk.write(name, 0, data)
+    disk.sync(name)
+
+
+def load(disk, files):
+    for name, data in files.items():
+        put(disk, name, data)
+    return disk
+
+
+def files_of(disk):
+    return {n: disk.read(n) for n in disk.names() if segment_seq(n) is not None}
+
+
+def record(number):
+    return b"record %d " % number * 6
+
+
+def salts():
+    salt = iter(range(2, 100))
+    return lambda: next(salt)
+
+
+def begin(disk, journal_id=JOURNAL, capacity=CAPACITY):
+    tail = create_journal(disk, journal_id, 1, 5, capacity)
+    return Appender(disk, tail, segment_bytes_max=capacity, new_salt=salts())
+
+
+def continued(disk, tail, capacity=CAPACITY):
+    return Appender(disk, tail, segment_bytes_max=capacity, new_salt=lambda: 77)
+
+
+def journal(count, *, closed=True, journal_id=JOURNAL, disk=None):
+    """The files of a journal of ``count`` records over several segments."""
+    disk = MemoryDisk() if disk is None else disk
+    appender = begin(disk, journal_id)
+    for number in range(1, count + 1):
+        appender.append([record(number)], 10 + number)
+    if closed:
+        appender.mark(Kind.CLOSE_MARK, 10 + count)
+    return files_of(disk)
+
+
+def read(disk, *, cut=True):
+    """Return the records of a journal and the reader that is through with it."""
+    reader = Reader(disk, cut=cut)
+    return [bytes(r) for frame in reader.frames() for r in records_of(frame)], reader
+
+
+def ends_of_frames(disk, name):
+    """Return where each frame of a segment ends, with how many records the journal has there."""
+    frames = list(Reader(disk, cut=False).frames())
+    header = decode_segment_header(disk.read(name))
+    inside, seq = [], 0
+    for frame in frames:
+        seq = frame.first_seq + frame.count - 1
+        if seq >= header.first_seq:
+            inside.append((frame.end, seq))
+    return inside
+
+
+# --- what opens ---------------------------------------------------------------------------------
+
+
+def test_an_empty_disk_has_no_journal(empty_disk):
+    """Where nothing is there is nothing to read, and nothing is made."""
+    disk = empty_disk()
+    before = disk.names()
+    records, reader = read(disk)
+    assert (records, reader.tail, reader.torn, reader.segments) == ([], None, None, [])
+    assert disk.names() == before
+
+
+def test_what_was_written_is_read(empty_disk):
+    """Every record is read back, in order, over all segments, with the times it was given."""
+    disk = load(empty_disk(), journal(9))
+    reader = Reader(disk, cut=False)
+    frames = list(reader.frames())
+    assert [bytes(r) for f in frames for r in records_of(f)] == [record(n) for n in range(1, 10)]
+    assert [f.first_seq for f in frames] == [*range(1, 10), 10]
+    assert [f.time_ns for f in frames] == [*range(11, 20), 19]
+    assert len(reader.segments) == 5
+    assert [s.header.number for s in reader.segments] == [1, 2, 3, 4, 5]
+    assert len({s.header.salt for s in reader.segments}) == 5
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_the_tail_says_how_the_journal_ended(closed):
+    """A journal that was closed in good order says so; one that was not does not."""
+    _, reader = read(load(MemoryDisk(), journal(3, closed=closed)))
+    assert reader.tail.closed is closed
+    assert reader.tail.position.next_seq == 4
+
+
+def test_progress_is_told_by_segments():
+    """Who waits for a long replay hears how many segments of how many are through."""
+    told = []
+    for _ in Reader(load(MemoryDisk(), journal(9)), cut=False).frames(
+        lambda done, total: told.append((done, total))
+    ):
+        pass
+    assert told == [(n, 5) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("zeros", [1, 7, 512, 70_000])
+def test_zeros_at_the_end_are_room(empty_disk, zeros):
+    """Zeros after the last frame are preallocated room: nothing is cut and nothing is said."""
+    files = journal(4)
+    last = max(files)
+    files[last] = files[last].rstrip(b"\0") + bytes(zeros)
+    disk = load(empty_disk(), files)
+    records, reader = read(disk)
+    assert len(records) == 4
+    assert reader.torn is None
+    assert disk.names(QUARANTINE) == []
+
+
+def test_looking_writes_nothing(empty_disk):
+    """A journal that is only looked at is left as it is, its torn end too, and that is told."""
+    files = journal(3, closed=False)
+    last = max(files)
+    files[last] = files[last].rstrip(b"\0")[:-9]
+    disk = load(empty_disk(), files)
+    names = disk.names()
+    records, reader = read(disk, cut=False)
+    assert records == [record(1), record(2)]
+    assert (reader.torn.segment, reader.torn.finding) == (last, Finding.SHORT)
+    assert reader.torn.kept == ""
+    assert (files_of(disk), disk.names(), disk.names(QUARANTINE)) == (files, names, [])
+
+
+# --- truncation -----------------------------------------------------------------------------------
+
+
+def check_cut(disk, files, name, size, expected):
+    """A journal cut to ``size`` opens with ``expected`` records, keeps the rest, and goes on."""
+    lost = files[name][:size]
+    records, reader = read(disk)
+    assert records == [record(n) for n in range(1, expected + 1)], size
+    if reader.torn is None:
+        assert disk.names(QUARANTINE) == []
+    else:
+        assert reader.torn.segment == name
+        assert disk.read(reader.torn.kept) == lost[reader.torn.offset :].rstrip(b"\0")
+        assert reader.torn.size == len(disk.read(reader.torn.kept))
+    appender = continued(disk, reader.tail)
+    for number in range(expected + 1, expected + 4):
+        appender.append([record(number)], 1000)
+    records, again = read(disk)
+    assert records == [record(n) for n in range(1, expected + 4)], size
+    assert again.torn is None
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_the_last_segment_cut_at_any_byte_opens(empty_disk, closed):
+    """Cut anywhere: the longest whole-frame prefix, the rest kept aside, and on it goes."""
+    files = journal(6, closed=closed)
+    last = max(files)
+    assert len(files) == 3
+    whole = load(MemoryDisk(), files)
+    inside = ends_of_frames(whole, last)
+    before = segment_seq(last) - 1
+    on_memory = isinstance(empty_disk(), MemoryDisk)
+    sizes = range(len(files[last]) + 1)
+    for size in sizes if on_memory else [*sizes[:4096:1023], *sizes[4090:4100], *sizes[4100::59]]:
+        disk = load(empty_disk(), files)
+        disk.truncate(last, size)
+        expected = max([seq for end, seq in inside if end <= size], default=before)
+        check_cut(disk, files, last, size, expected)
+        if not on_memory:
+            disk.close()
+
+
+def test_the_only_segment_cut_at_any_byte_opens_or_is_refused():
+    """Without its header the only segment is refused by name; with it, its prefix opens."""
+    files = journal(2, closed=False)
+    (name,) = files
+    inside = ends_of_frames(load(MemoryDisk(), files), name)
+    for size in range(len(files[name]) + 1):
+        disk = load(MemoryDisk(), files)
+        disk.truncate(name, size)
+        if size < SEGMENT_HEADER_SIZE:
+            with pytest.raises(Corrupt, match=f"{name}, offset 0, from seq 1 on.*header cut short"):
+                read(disk)
+            assert disk.size(name) == size
+        else:
+            expected = max([seq for end, seq in inside if end <= size], default=0)
+            check_cut(disk, files, name, size, expected)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_earlier_segment_cut_at_any_byte_is_refused(which):
+    """What an earlier segment lacks was answered: refused, with the file, offset and seq."""
+    files = journal(6)
+    name = sorted(files)[which]
+    frames = ends_of_frames(load(MemoryDisk(), files), name)
+    frames = [f for f in frames if f[1] < segment_seq(sorted(files)[which + 1])]
+    for size in range(frames[-1][0]):
+        disk = load(MemoryDisk(), files)
+        disk.truncate(name, size)
+        with pytest.raises(Corrupt) as refused:
+            read(disk)
+        offset = max([e for e, _ in frames if e <= size], default=min(size, 4096) // 4096 * 4096)
+        seq = max([s + 1 for e, s in frames if e <= size], default=segment_seq(name))
+        assert str(refused.value).startswith(f"{name}, offset {offset}, from seq {seq} on: "), size
+        assert disk.size(name) == size
+        assert disk.names(QUARANTINE) == []
+
+
+def test_a_headless_segment_after_a_torn_one_is_refused():
+    """A headless last segment is let go only where all before it is whole."""
+    files = journal(6)
+    *_, middle, last = sorted(files)
+    files[last] = files[last][:100]
+    files[middle] = files[middle].rstrip(b"\0")[:-9]
+    with pytest.raises(Corrupt, match=f"{middle}, offset"):
+        read(load(MemoryDisk(), files))
+
+
+def test_a_cut_that_was_interrupted_is_done_again(empty_disk):
+    """Power may go in the middle of a cut: the next start does it again, and keeps one copy."""
+    files = journal(3, closed=False)
+    last = max(files)
+    files[last] = torn = files[last].rstrip(b"\0")[:-9]
+    disk = load(empty_disk(), files)
+    _, first = read(disk)
+    put(disk, last, torn)
+    _, second = read(disk)
+    assert first.torn == second.torn
+    assert disk.names(QUARANTINE) == [first.torn.kept]
+
+
+def test_what_is_kept_aside_is_never_overwritten(empty_disk):
+    """A second torn write at the same place is kept beside the first."""
+    files = journal(3, closed=False)
+    last = max(files)
+    whole = files[last].rstrip(b"\0")
+    disk = load(empty_disk(), files)
+    kept = []
+    for size in (9, 20, 30):
+        put(disk, last, whole[:-size])
+        _, reader = read(disk)
+        kept.append(reader.torn.kept)
+        assert disk.read(kept[-1]) == whole[reader.torn.offset : -size]
+    assert len(set(kept)) == 3
+    assert disk.names(QUARANTINE) == kept
+
+
+# --- one wrong bit --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("second", [b"two", bytes(2000)], ids=["text", "zeros"])
+def test_one_wrong_bit_never_changes_or_shortens_the_state_unsaid(second):
+    """Two frames and a close mark: any one bit flipped is the same state or a refusal."""
+    disk = MemoryDisk()
+    appender = begin(disk, capacity=10_000)
+    appender.append([b"one"], 11)
+    appender.append([second], 12)
+    appender.mark(Kind.CLOSE_MARK, 13)
+    name = segment_name(1)
+    data = disk.read(name).rstrip(b"\0")
+    data = data.ljust(len(data) + 700, b"\0")
+    outcomes = flip_every_bit(name, data, [b"one", second])
+    mark = data.rstrip(b"\0")
+    in_mark = range(len(mark) + -len(mark) % 8 - FRAME_HEADER_SIZE, len(mark) + -len(mark) % 8)
+    for byte, outcome in outcomes:
+        if byte < in_mark.start:
+            assert outcome == "Corrupt", byte
+        elif byte in in_mark:
+            assert outcome == "Ambiguous", byte
+        else:
+            assert outcome in {"Ambiguous", "cut, same state"}, byte
+
+
+@pytest.mark.parametrize("second", [b"two", bytes(1500)], ids=["text", "zeros"])
+def test_one_wrong_bit_in_a_last_answered_frame_is_never_cut(second):
+    """Without a mark after it, a whole last frame with a wrong bit is left to a person."""
+    disk = MemoryDisk()
+    appender = begin(disk, capacity=10_000)
+    appender.append([b"one"], 11)
+    appender.append([second], 12)
+    name = segment_name(1)
+    frames = list(Reader(disk, cut=False).frames())
+    data = disk.read(name)[: frames[-1].end]
+    outcomes = flip_every_bit(name, data, [b"one", second])
+    assert {o for byte, o in outcomes if byte >= frames[1].offset} == {"Ambiguous"}
+    assert {o for byte, o in outcomes if byte < frames[1].offset} == {"Corrupt"}
+
+
+def flip_every_bit(name, data, records):
+    """Return (byte, outcome) for every bit flipped alone; print how often each outcome came."""
+    disk = load(MemoryDisk(), {name: data})
+    outcomes = []
+    for bit in range(len(data) * 8):
+        byte = bit // 8
+        disk.write(name, byte, bytes([data[byte] ^ 1 << bit % 8]))
+        try:
+            found, reader = read(disk, cut=False)
+        except JournalError as error:
+            outcomes.append((byte, type(error).__name__ if name in str(error) else "nameless"))
+        else:
+            assert found == records, f"bit {bit}: another state"
+            outcomes.append((byte, "cut, same state" if reader.torn else "same state, unsaid"))
+        disk.write(name, byte, data[byte : byte + 1])
+    print(Counter(outcome for _, outcome in outcomes))
+    return outcomes
+
+
+# --- segments that are not where they belong --------------------------------------------------
+
+
+def refused(disk, files, error=Corrupt):
+    disk = load(disk, files)
+    before = files_of(disk)
+    with pytest.raises(error) as caught:
+        read(disk)
+    assert files_of(disk) == before
+    assert disk.names(QUARANTINE) == []
+    said = str(caught.value)
+    assert re.search(r"; (restore|give|move|use) ", said), said
+    return said
+
+
+def test_a_missing_segment_is_refused_by_name(empty_disk):
+    """A segment that is gone from the beginning or the middle is named in the refusal."""
+    files = journal(6)
+    first, middle, last = sorted(files)
+    without = {n: d for n, d in files.items() if n != middle}
+    assert f"{middle} is missing" in refused(empty_disk(), without)
+    without = {n: d for n, d in files.items() if n != first}
+    said = refused(empty_disk(), without)
+    assert middle in said
+    assert "segment 2 of its journal" in said
+    assert "segment 3 of its journal" in refused(empty_disk(), {last: files[last]})
+
+
+def test_a_doubled_segment_is_refused_by_name(empty_disk):
+    """A copy of a segment under another segment's name is named, with the name it should have."""
+    files = journal(6)
+    first, middle, _ = sorted(files)
+    doubled = files | {middle: files[first]}
+    said = refused(empty_disk(), doubled)
+    assert said.startswith(f"{middle}: this is the segment that begins with seq 1;")
+    beside = files | {segment_name(99): files[middle]}
+    assert refused(empty_disk(), beside).startswith(f"{segment_name(99)}: this is the segment")
+
+
+def test_swapped_segments_are_refused_by_name(empty_disk):
+    """Two segments that changed names are noticed at the first of them."""
+    files = journal(6)
+    _, middle, last = sorted(files)
+    swapped = files | {middle: files[last], last: files[middle]}
+    assert refused(empty_disk(), swapped).startswith(f"{middle}: this is the segment")
+
+
+def test_a_renamed_segment_is_refused_by_name(empty_disk):
+    """A segment under a wrong name is named, with the seq it begins with."""
+    files = journal(6)
+    last = max(files)
+    renamed = {n: d for n, d in files.items() if n != last} | {segment_name(9): files[last]}
+    said = refused(empty_disk(), renamed)
+    assert said.startswith(f"{segment_name(9)}: this is the segment that begins with seq 5;")
+
+
+def test_a_segment_of_another_journal_is_refused_by_name(empty_disk):
+    """A segment from elsewhere that fits by its name and its seqs does not fit by its journal."""
+    files, other = journal(6), journal(6, journal_id=OTHER_JOURNAL)
+    last = max(files)
+    said = refused(empty_disk(), files | {last: other[last]})
+    assert said.startswith(f"{last}: it belongs to another journal than")
+
+
+def test_a_segment_of_another_history_is_refused_by_name(empty_disk):
+    """A segment of the same journal from another history (an old copy) breaks the chain."""
+    files = journal(6)
+    disk = MemoryDisk()
+    appender = begin(disk)
+    for number in range(1, 7):
+        appender.append([record(number).upper()], 10 + number)
+    first, middle, _ = sorted(files)
+    said = refused(empty_disk(), files | {first: files_of(disk)[first]})
+    assert said.startswith(f"{middle}: it does not continue {first}")
+
+
+def test_a_frame_too_many_in_an_earlier_segment_is_refused(empty_disk):
+    """A frame written to a sealed segment, behind where the next one began, is noticed."""
+    disk = MemoryDisk()
+    appender = begin(disk, capacity=CAPACITY)
+    for number in range(1, 3):
+        appender.append([record(number)], 10 + number)
+    early = load(MemoryDisk(), files_of(disk))
+    appender.append([record(3)], 13)
+    _, reader = read(early)
+    continued(early, reader.tail, capacity=10**6).append([b"too many"], 99)
+    first, second = sorted(files_of(disk))
+    files = files_of(disk) | {first: early.read(first)}
+    assert refused(empty_disk(), files).startswith(f"{second}: it does not continue {first}")
+
+
+def test_a_later_format_is_refused_by_its_version(empty_disk):
+    """A journal of a later version is told apart from damage."""
+    files = journal(1)
+    (name,) = files
+    header = decode_segment_header(files[name])
+    block = bytearray(encode_segment_header(header))
+    block[8] = 2
+    block[-4:] = struct.pack("<I", zlib.crc32(block[:-4]))
+    files[name] = bytes(block) + files[name][SEGMENT_HEADER_SIZE:]
+    said = refused(empty_disk(), files, NotAJournal)
+    assert said.startswith(f"{name}: its format version is 2, this program reads 1;")
+
+
+def test_a_file_that_is_no_segment_is_refused_by_name(empty_disk):
+    """A file with a segment's name and something else in it is named."""
+    said = refused(empty_disk(), {segment_name(1): b"#!/bin/sh\n" * 1000})
+    assert said.startswith(f"{segment_name(1)}, offset 0, from seq 1 on: the checksum")
+
+
+def test_other_files_are_left_alone(empty_disk):
+    """Files that are not named like segments are not read and not touched."""
+    disk = load(empty_disk(), journal(2))
+    put(disk, "00000000000000000001.segment.bak", b"a copy somebody made")
+    assert len(read(disk)[0]) == 2
+    assert disk.read("00000000000000000001.segment.bak") == b"a copy somebody made"
+
+
+# --- garbage ----------------------------------------------------------------------------------
+
+
+def test_garbage_behind_the_room_is_kept_aside_and_told(empty_disk):
+    """Bytes behind preallocated zeros are cut off with what is before them kept, and told."""
+    files = journal(3)
+    last = max(files)
+    garbage = bytes(range(256)) * 256
+    files[last] += garbage
+    disk = load(empty_disk(), files)
+    records, reader = read(disk)
+    assert len(records) == 3
+    assert reader.torn.finding is Finding.UNWRITTEN
+    assert disk.read(reader.torn.kept).endswith(garbage)
+    assert len(read(disk)[0]) == 3
+
+
+def test_garbage_right_after_the_last_frame_is_left_to_a_person(empty_disk):
+    """Noise where a frame would be is not what a torn write leaves: refused, nothing touched."""
+    files = journal(4)
+    last = max(files)
+    end = ends_of_frames(load(MemoryDisk(), files), last)[-1][0]
+    files[last] = files[last][:end] + bytes(range(1, 256)) * 257
+    said = refused(empty_disk(), files, Ambiguous)
+    assert said.startswith(f"{last}, offset {end}, from seq 5 on: ")
+
+
+def test_a_frame_that_says_too_much_costs_no_memory():
+    """The memory a reader takes is bounded by the file, whatever lengths the frames say."""
+    files = journal(1, closed=False)
+    (name,) = files
+    header = decode_segment_header(files[name])
+    head = struct.pack(
+        "<4sBBHIIIIQQQ20x", b"HFRM", 1, 0, 0, 2**32 - 1, 2**32 - 1, header.salt, 0, 2, 99, 4096
+    )
+    end = len(files[name].rstrip(b"\0")) + 7 & ~7
+    files[name] = files[name][:end] + head + struct.pack("<I", zlib.crc32(head)) + b"x" * 1000
+    disk = load(MemoryDisk(), files)
+    tracemalloc.start()
+    records, reader = read(disk)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(records), reader.torn.finding) == (1, Finding.SHORT)
+    assert peak < 200_000
+
+
+@pytest.mark.parametrize("magic", [b"HFRM", b"HHHHFRM", b"HFRMHFRM" * 9])
+def test_a_sea_of_magic_is_looked_through_once(magic):
+    """Bytes made to look like frames everywhere cost a look at each, not a hang."""
+    files = journal(1, closed=False)
+    (name,) = files
+    end = len(files[name].rstrip(b"\0")) + 7 & ~7
+    files[name] = files[name][:end] + magic * (100_000 // len(magic))
+    with pytest.raises(Ambiguous):
+        read(load(MemoryDisk(), files))
+
+
+def test_a_tail_is_a_value():
+    """What a reader hands to a writer cannot be changed by either."""
+    _, reader = read(load(MemoryDisk(), journal(1)))
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        reader.tail.unproven = 0

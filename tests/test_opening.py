@@ -1,0 +1,325 @@
+"""Opening an application: its journal begun or read, its state rebuilt, its next place known."""
+
+import random
+
+import pytest
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+
+from happy import App, event, handles, state
+from happy.app import definition_of
+from happy.codec import EventDecoder, encode
+from happy.errors import Ambiguous, Corrupt, NoRoom, NotAJournal, SyncFailed, UnknownEvent
+from happy.journal.disk import FileDisk
+from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
+from happy.journal.names import NEXT_SEGMENT, segment_name, torn_name
+from happy.limits import Limits
+from happy.memory_disk import MemoryDisk
+from happy.opening import open_application
+from happy.world import World
+
+LIMITS = Limits(segment_bytes_max=SEGMENT_HEADER_SIZE + 300)
+
+
+@event
+class Add:
+    """Add a number."""
+
+    number: int = 1
+
+
+@event
+class Other:
+    """An event that only some applications handle."""
+
+
+@state
+class Sum:
+    total: int = 0
+    count: int = 0
+
+
+class Adder(App):
+    state = Sum
+
+    @handles(Add)
+    def add(state, event, context):  # noqa: N805 - a function of the state
+        state.total += event.number
+        state.count += 1
+        return state.total
+
+
+class Both(Adder):
+    @handles(Other)
+    def other(state, event, context):  # noqa: N805 - a function of the state
+        state.count += 100
+
+
+@pytest.fixture(params=["file", "memory"])
+def disk(request, tmp_path):
+    """A locked, empty disk of each sort."""
+    made = MemoryDisk() if request.param == "memory" else FileDisk(tmp_path / "app")
+    made.lock()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def said():
+    """What is logged, as sentences, with its level."""
+    events = []
+
+    def observe(logged):
+        events.append(f"{logged['log_level'].name}: {logged['log_format'].format(**logged)}")
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    globalLogPublisher.removeObserver(observe)
+
+
+CHANCE = random.Random(1)
+
+
+def open_(disk, app=Adder, limits=LIMITS):
+    world = World(
+        Clock(), lambda: 1000, maybeDeferred, maybeDeferred, CHANCE.randbytes, random.Random
+    )
+    definition = definition_of(app)
+    return open_application(
+        "sums", definition, EventDecoder(definition.events), disk, world, limits
+    )
+
+
+def add(opened, *numbers, time_ns=2000):
+    opened.appender.append([encode(Add(n), "test") for n in numbers], time_ns)
+
+
+def cut_last_frame(disk, name, size=5):
+    disk.truncate(name, len(disk.read(name).rstrip(b"\0")) - size)
+
+
+def test_an_empty_directory_becomes_a_journal(disk, said):
+    """Where nothing was, a journal with an identity of its own is begun, and that is told."""
+    opened = open_(disk)
+    assert len(opened.journal_id) == 16
+    assert (opened.machine.seq, opened.appender.next_seq) == (0, 1)
+    assert segment_name(1) in disk.names()
+    assert said == ["info: sums: a new journal was begun"]
+
+
+def test_a_journal_keeps_its_identity(disk):
+    """Every start finds the identity that the first one chose, even before the first event."""
+    first = open_(disk).journal_id
+    assert [open_(disk).journal_id for _ in range(3)] == [first] * 3
+
+
+def test_the_state_is_what_it_was(disk, said):
+    """A start applies all events of all segments, and says how many."""
+    opened = open_(disk)
+    for n in range(1, 8):
+        add(opened, n, n)
+    again = open_(disk)
+    assert (again.machine.state.total, again.machine.state.count) == (56, 14)
+    assert (again.machine.seq, again.appender.next_seq) == (14, 15)
+    assert again.tail.position.time_ns == 2000
+    segments = again.tail.segment.header.number
+    assert segments > 2
+    assert said[1] == f"info: sums: replayed 1 of {segments} segments, up to seq 4"
+    assert said[-1] == f"info: sums: replayed 14 events from {segments} segments"
+
+
+def test_it_goes_on_where_it_ended(disk):
+    """Opening, adding and opening again, over marks, gives one history."""
+    for n in range(1, 10):
+        opened = open_(disk)
+        assert (opened.machine.state.count, opened.tail.closed) == (n - 1, n > 1 and n % 2 == 0)
+        add(opened, 10, time_ns=2000 + n)
+        if n % 2:
+            opened.appender.mark(Kind.CLOSE_MARK, 2000 + n)
+    assert open_(disk).machine.state.total == 90
+
+
+def test_a_torn_end_is_told_and_kept(disk, said):
+    """What was never answered is cut off, and the log says what, where and where it is kept."""
+    opened = open_(disk)
+    add(opened, 1)
+    add(opened, 2)
+    name = opened.tail.segment.name
+    end = len(disk.read(name).rstrip(b"\0"))
+    cut_last_frame(disk, name)
+    again = open_(disk)
+    assert again.machine.state.total == 1
+    kept = torn_name(name, again.tail.position.offset)
+    size = end - 5 - again.tail.position.offset
+    assert len(disk.read(kept)) == size
+    assert said[-2] == (
+        f"warn: sums: a frame cut short by the end of the file at the end of {name}, offset "
+        f"{again.tail.position.offset}: it was never answered and was cut off; its {size} bytes "
+        f"are kept in {kept}"
+    )
+    add(again, 3)
+    assert open_(disk).machine.state.total == 4
+
+
+def test_a_last_segment_without_a_header_is_told_and_kept(disk, said):
+    """A last segment cut inside its header is let go where all before it is whole, and told."""
+    opened = open_(disk)
+    for n in range(1, 6):
+        add(opened, n)
+    (name,) = [n for n in disk.names() if n.endswith(".segment") and n != segment_name(1)]
+    disk.truncate(name, 100)
+    again = open_(disk)
+    before = again.machine.seq
+    assert name not in disk.names()
+    assert any("a segment header cut short" in line and name in line for line in said)
+    add(again, 10)
+    assert open_(disk).machine.seq == before + 1
+
+
+def test_a_first_segment_without_events_before_one_without_a_header_opens(disk):
+    """Even where nothing is left to replay, a start with several segments tells its progress."""
+    open_(disk)
+    disk.create(segment_name(9), 100)
+    opened = open_(disk)
+    assert (opened.machine.seq, opened.appender.next_seq) == (0, 1)
+
+
+def test_the_rest_of_a_segment_being_prepared_is_removed(disk):
+    """What a process that ended had prepared is not taken for anything, and its room given back."""
+    opened = open_(disk)
+    add(opened, 1)
+    disk.create(NEXT_SEGMENT, 5000)
+    disk.write(NEXT_SEGMENT, 0, b"half a hea")
+    opened = open_(disk)
+    assert NEXT_SEGMENT not in disk.names()
+    for n in range(5):
+        add(opened, n)
+    assert open_(disk).machine.state.total == 11
+
+
+def test_a_beginning_that_was_interrupted_is_begun_again(disk):
+    """A power cut while the first segment was being made leaves an empty journal, not a fault."""
+    disk.create(NEXT_SEGMENT, 5000)
+    opened = open_(disk)
+    add(opened, 5)
+    assert open_(disk).machine.state.total == 5
+
+
+@pytest.mark.parametrize("left", ["blobs/" + "a" * 64, torn_name(segment_name(1), 4096)])
+def test_a_directory_that_lost_its_journal_is_not_begun_anew(disk, left):
+    """Where a journal was, none is begun: its events would be as if they never were."""
+    disk.create(left, 10)
+    with pytest.raises(NotAJournal, match=f"there is {left} and no segment"):
+        open_(disk)
+    assert segment_name(1) not in disk.names()
+
+
+def test_a_body_that_was_being_written_is_no_journal(disk):
+    """A half-written body alone does not keep a journal from being begun."""
+    disk.create("blobs/1.part", 10)
+    assert open_(disk).appender.next_seq == 1
+
+
+def test_an_event_that_nobody_handles_is_refused_by_name(disk):
+    """A journal with an event the application does not know is not opened, and not changed."""
+    opened = open_(disk, Both)
+    opened.appender.append([encode(Add(1)), encode(Other())], 2000)
+    before = disk.read(segment_name(1))
+    with pytest.raises(UnknownEvent, match="seq 2: the journal holds an event 'Other'"):
+        open_(disk, Adder)
+    assert disk.read(segment_name(1)) == before
+    assert open_(disk, Both).machine.state.count == 101
+
+
+@pytest.mark.parametrize("record", [b"", b"\xc1", b"\x93\x01", b"not msgpack at all"])
+def test_a_record_that_is_none_is_refused_by_its_seq(disk, record):
+    """Bytes under right checksums that are no event are a sentence, not a traceback."""
+    opened = open_(disk)
+    opened.appender.append([encode(Add(1)), encode(Add(1)), record], 2000)
+    with pytest.raises(Corrupt, match=r"^seq 3: .* though the checksums are right"):
+        open_(disk)
+
+
+def test_a_frame_that_does_not_add_up_is_refused_by_its_seq(disk, monkeypatch):
+    """A frame whose count is not that of its records is a sentence too."""
+    opened = open_(disk)
+    add(opened, 1)
+    monkeypatch.setattr("happy.journal.appender.encode_frame", two_too_many)
+    opened.appender.append([encode(Add(1))], 2000)
+    monkeypatch.undo()
+    with pytest.raises(Corrupt, match=r"^seq 3: a frame holds fewer records than it says"):
+        open_(disk)
+
+
+def two_too_many(kind, records, **kwargs):
+    class More(list):
+        def __len__(self):
+            return super().__len__() + 2
+
+    from happy.journal.frame import encode_frame  # noqa: PLC0415
+
+    return encode_frame(kind, More(records), **kwargs)
+
+
+def test_damage_is_refused_and_nothing_is_changed(disk):
+    """A damaged journal is not opened, not cut and not written to."""
+    opened = open_(disk)
+    add(opened, 1)
+    add(opened, 2)
+    name = segment_name(1)
+    for offset, error in ((SEGMENT_HEADER_SIZE + 80, Corrupt), (-1, Ambiguous), (20, Corrupt)):
+        content = disk.read(name)
+        at = offset if offset >= 0 else len(content.rstrip(b"\0")) - 1
+        disk.write(name, at, bytes([content[at] ^ 0x10]))
+        damaged = disk.read(name)
+        with pytest.raises(error, match=name):
+            open_(disk)
+        assert disk.read(name) == damaged
+        disk.write(name, at, content[at : at + 1])
+    assert open_(disk).machine.state.total == 3
+
+
+def test_a_full_disk_begins_no_journal():
+    """Without room for the first segment nothing is begun, and with room it is."""
+    disk = MemoryDisk()
+    disk.room = 1000
+    with pytest.raises(NoRoom):
+        open_(disk)
+    assert disk.names() == []
+    disk.room = None
+    assert open_(disk).appender.next_seq == 1
+
+
+def test_a_full_disk_does_not_keep_a_journal_from_opening():
+    """A journal opens on a disk that is full to the last byte; room is needed to write."""
+    disk = MemoryDisk()
+    add(open_(disk), 7)
+    disk.room = 0
+    opened = open_(disk)
+    assert opened.machine.state.total == 7
+
+
+@pytest.mark.parametrize("syncs", range(4))
+def test_opening_survives_a_power_cut_at_any_sync(syncs):
+    """Opening may fail at each of its syncs: the next start comes to the same state."""
+    disk = MemoryDisk()
+    opened = open_(disk)
+    add(opened, 1)
+    add(opened, 2)
+    cut_last_frame(disk, segment_name(1))
+    disk.sync(segment_name(1))
+    disk.syncs_left = syncs
+    try:
+        open_(disk)
+    except SyncFailed:
+        assert syncs < 3
+    else:
+        assert syncs == 3
+    disk.syncs_left = None
+    disk.crash()
+    opened = open_(disk)
+    assert opened.machine.state.total == 1
+    add(opened, 5)
+    disk.crash()
+    assert open_(disk).machine.state.total == 6

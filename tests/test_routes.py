@@ -1,0 +1,140 @@
+"""Mail routes: which recipient goes to which handler."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from happy.errors import DefinitionError, Refused
+from happy.event import Mail
+from happy.routes import MailRoutes
+
+STATE = SimpleNamespace(lists={"dev", "ops"})
+
+
+def routes_of(*patterns):
+    """Return routes whose handlers are told apart by their pattern."""
+    routes = MailRoutes()
+    for pattern in patterns:
+        routes.to(pattern)(lambda state, mail, context, pattern=pattern, **c: (pattern, c))
+    return routes
+
+
+def found(routes, local, state=STATE):
+    """Return the pattern that took a local part, and its captures."""
+    handler, captures = routes.find(state, local) or (None, None)
+    return None if handler is None else (handler(None, None, None)[0], captures)
+
+
+@pytest.mark.parametrize(
+    ("local", "pattern", "captures"),
+    [
+        ("info", "info@", {}),
+        ("INFO", "info@", {}),
+        ("dev-subscribe", "<list>-subscribe@", {"list": "dev"}),
+        ("a-b-subscribe", "<list>-subscribe@", {"list": "a-b"}),
+        ("Dev-Subscribe", "<list>-subscribe@", {"list": "dev"}),
+        ("dev-bounce-12-ann=x.example", "<list>-bounce-<n>-<who>@",
+         {"list": "dev", "n": "12", "who": "ann=x.example"}),
+        ("dev", "<list>@", {"list": "dev"}),
+        ("-subscribe", "<list>@", {"list": "-subscribe"}),
+    ],
+)  # fmt: skip
+def test_the_first_pattern_that_matches_takes_it(local, pattern, captures):
+    """Patterns are tried in order, whole, without regard to case; captures are small letters."""
+    routes = routes_of("info@", "<list>-subscribe@", "<list>-bounce-<n>-<who>@", "<list>@")
+    assert found(routes, local) == (pattern, captures)
+
+
+@pytest.mark.parametrize("local", ["", "inf", "infos", "info@", "in.fo"])
+def test_what_no_pattern_matches_is_unknown(local):
+    """A part of a local part is not enough, and a dot is a dot."""
+    routes = routes_of("info@", "i.fo@")
+    assert found(routes, local) is None
+    assert not routes.knows(STATE, local)
+
+
+@given(st.text(max_size=60))
+def test_letters_of_a_pattern_stand_for_themselves(local):
+    """No sign in a pattern but ``<name>`` has a meaning of its own."""
+    assert found(routes_of("a.*[b]+(c)?@"), local) is None or local.lower() == "a.*[b]+(c)?"
+    assert found(routes_of("a.*[b]+(c)?@"), "A.*[b]+(C)?") is not None
+
+
+def test_when_decides_and_the_next_is_tried():
+    """``when`` is asked with state and captures; its no leads to the next pattern."""
+    routes = MailRoutes()
+    routes.to("<list>@", when=staticmethod(lambda state, list: list in state.lists))(print)  # noqa: A006
+    routes.to("ann@")(repr)
+    assert routes.find(STATE, "dev") == (print, {"list": "dev"})
+    assert routes.find(STATE, "ann") == (repr, {})
+    assert not routes.knows(STATE, "bob")
+    assert routes.knows(SimpleNamespace(lists={"bob"}), "bob")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["info", "@", "", "a@b", "a@b@", "<list@", "list>@", "<List>@", "<1>@", "<>@", "<a>-<a>@",
+     "<List>-<name>@", ">-<name>@", "<a b>@"],
+)  # fmt: skip
+def test_a_pattern_that_cannot_match_is_refused(wrong):
+    """A pattern that is no local part, or a capture that is none, is an author's error."""
+    with pytest.raises(DefinitionError, match="mail pattern"):
+        MailRoutes().to(wrong)
+
+
+def test_handlers_are_functions_that_run_at_once():
+    """A handler with ``await`` or ``yield`` in it would never run: refused by name."""
+
+    async def later(state, mail, context):
+        pass
+
+    def piecewise(state, mail, context):
+        yield
+
+    for wrong in (later, piecewise, staticmethod(later)):
+        with pytest.raises(DefinitionError, match="await or yield"):
+            MailRoutes().to("a@")(wrong)
+
+
+def mail_to(*recipients):
+    return Mail("s@x", recipients, b"\r\n", b"\r\n")
+
+
+class Recording:
+    def __init__(self):
+        self.recipient = ""
+
+
+def test_each_recipient_is_handled_with_its_own_address():
+    """A message is handled once for each recipient, in their order, whole address in sight."""
+    seen = []
+    routes = MailRoutes()
+
+    @routes.to("<who>@")
+    def take(state, mail, context, who):
+        seen.append((who, context.recipient))
+
+    routes.deliver(STATE, mail_to("Ann@X.example", "bob@y", "postmaster"), Recording())
+    assert seen == [("ann", "Ann@X.example"), ("bob", "bob@y"), ("postmaster", "postmaster")]
+    assert isinstance(take, staticmethod)
+
+
+def test_an_unknown_recipient_refuses_the_whole_message():
+    """A recipient whom nobody takes any more refuses the message with 550 5.1.1."""
+    routes = routes_of("ann@")
+    with pytest.raises(Refused, match="no such recipient: bob@x") as refused:
+        routes.deliver(STATE, mail_to("ann@x", "bob@x"), Recording())
+    assert (refused.value.smtp_code, refused.value.smtp_status) == (550, "5.1.1")
+
+
+def test_a_hostile_local_part_costs_little():
+    """Matching takes a bounded time, however the local part is made."""
+    routes = routes_of("<a>-<b>-<c>-x@")
+    began = time.process_time()
+    assert found(routes, "-" * 256) is None
+    assert time.process_time() - began < 1
