@@ -114,8 +114,8 @@ def _mark(function: Any, name: str, value: object) -> None:
     setattr(function, name, value)
 
 
-def _knows_nobody(_state: Any) -> bool:
-    return False
+def _takes_all(_state: Any) -> bool:
+    return True
 
 
 class App:
@@ -167,10 +167,13 @@ class App:
         return self._stream.blob_writer()
 
     def knows_recipient(self, local: str) -> Awaitable[bool]:
-        """``await`` whether a mail route takes this local part now; asked at RCPT."""
+        """``await`` whether a mail route takes this local part now; asked at RCPT.
+
+        An application that handles ``Mail`` itself, without routes, takes all of them.
+        """
         routes = self.mail
         if routes is None:
-            return self._stream.ask(_knows_nobody)
+            return self._stream.ask(_takes_all)
         return self._stream.ask(routes.knows, local)
 
 

@@ -47,7 +47,8 @@ def event(cls: Any = None, /, *, version: int = 1, name: str | None = None) -> A
         made = attrs.frozen(cls, slots=True)
         if version < 1:
             raise DefinitionError(f"event {made.__name__}: version must be 1 or more")
-        made.__happy_event__ = EventMeta(name or made.__name__, version)  # type: ignore[attr-defined]
+        meta = EventMeta(name or made.__name__, version)
+        made.__happy_event__ = meta  # type: ignore[attr-defined]
         check_immutable(made, "event")
         return made
 

@@ -14,7 +14,8 @@ MIB = 1024 * KIB
 
 
 def _bound(default: int) -> int:
-    return field(default=default, validator=[instance_of(int), gt(0)])  # type: ignore[no-any-return]
+    whole = [instance_of(int), gt(0)]
+    return field(default=default, validator=whole)  # type: ignore[no-any-return]
 
 
 @frozen(kw_only=True)

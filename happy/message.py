@@ -21,7 +21,6 @@ from happy.text import charset_text, clean, parameters_of, words_decoded
 
 LINE_CHARS: Final = 78  # RFC 5322 section 2.1.1: should be; and 998 must be
 LINE_CHARS_MAX: Final = 998
-ADDRESSES_BYTES_MAX: Final = 16 * 1024  # of the fields that ``addresses`` looks at
 _WORD_BYTES: Final = 39  # so that an encoded word fits a line (RFC 2047 section 2)
 
 _NAME = re.compile(r"[!-9;-~]+")
@@ -246,9 +245,8 @@ class Header:
 
     def addresses(self, name: str) -> tuple[Mailbox, ...]:
         """Return the mailboxes in all fields of that name, as far as they can be read."""
-        value = ", ".join(self._raw(name))[:ADDRESSES_BYTES_MAX]
         try:
-            found = getaddresses([value])
+            found = getaddresses(self._raw(name))
         except Exception:  # noqa: BLE001 - hostile input brings this parser to any error
             return ()
         return tuple(

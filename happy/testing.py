@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from happy.app import App, definition_of
 from happy.codec import to_json
 from happy.effects import Call, Owed, SendMail
-from happy.event import CallEnded, Configured, Exchange, MailFailed, MailSent
+from happy.event import CallEnded, Configured, Exchange, Mail, MailFailed, MailSent
 from happy.limits import Limits
 from happy.memory_disk import MemoryDisk
 from happy.stream import Stream
@@ -246,7 +246,11 @@ class Running:
         name = self._app_class.__name__.lower()
         self.stream = Stream(name, self._definition, self.disk, world, self._limits)
         self.app = self._app_class(name, self.stream, self._settings, self._domains)
-        self._site = site_for(self.app, limits=self._limits, reactor=self.clock)
+        self._site = (
+            None
+            if self._app_class.http is None
+            else site_for(self.app, limits=self._limits, reactor=self.clock)
+        )
         self._mail_door = smtp_factory(
             self.app, limits=self._limits, clock=self.clock, hostname="happy.test"
         )
@@ -257,6 +261,7 @@ class Running:
         self._turn()
 
     def _connect(self, factory: Any) -> Any:
+        assert factory is not None, f"{self._app_class.__name__} has no HTTP door"
         protocol = factory.buildProtocol(_PEER)
         assert IProtocol.providedBy(protocol)
         transport = _Wire(protocol)
@@ -283,10 +288,15 @@ def running(
     app_class: type[App],
     *,
     settings: Any = None,
-    domains: tuple[str, ...] = ("app.example",),
+    domains: tuple[str, ...] | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Running]:
-    """Run an application in memory for the length of a ``with`` block."""
+    """Run an application in memory for the length of a ``with`` block.
+
+    ``domains`` are those it takes mail for: ``app.example``, when it takes mail.
+    """
+    if domains is None:
+        domains = ("app.example",) if Mail in definition_of(app_class).handlers else ()
     if settings is None and app_class.Settings is not None:
         settings = app_class.Settings()
     running_app = Running(app_class, settings, domains, limits or Limits())

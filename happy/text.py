@@ -12,7 +12,6 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-PARAMETERS_CHARS_MAX: Final = 8 * 1024
 _CHARSET_CHARS_MAX: Final = 40
 _NO_TEXT: Final = frozenset(
     {
@@ -92,7 +91,6 @@ def parameters_of(value: str) -> tuple[str, dict[str, str]]:
 
     The first of two parameters with one name counts.
     """
-    value = value[:PARAMETERS_CHARS_MAX]
     kind = value.partition(";")[0].strip().lower()
     plain: dict[str, str] = {}
     parts: dict[str, dict[int, tuple[bool, str]]] = {}

@@ -55,7 +55,7 @@ class Counter(App):
     Settings = Settings
 
     @handles(Add, NewAdd)
-    def add(state, event, context):  # noqa: N805
+    def add(state, event, context):
         state.total += 1
         return state.total
 
@@ -65,12 +65,12 @@ class Counter(App):
         return None
 
     @query
-    def total(state, plus=0):  # noqa: N805
+    def total(state, plus=0):
         return state.total + plus
 
     @handles(Drop)
     @query
-    def both(state, event=None, context=None):  # noqa: N805
+    def both(state, event=None, context=None):
         return None
 
 
@@ -79,7 +79,7 @@ class WithMail(App):
     mail = MailRoutes()
 
     @mail.to("<list>@", when=lambda state, list: list == "dev")  # noqa: A006
-    def post(state, mail, context, list):  # noqa: A002, N805
+    def post(state, mail, context, list):  # noqa: A002
         return None
 
 
@@ -152,7 +152,7 @@ def test_handlers_are_inherited_and_overridden_by_name():
 
     class Double(Counter):
         @handles(Add)
-        def add(state, event, context):  # noqa: N805
+        def add(state, event, context):
             state.total += 2
 
     handlers = definition_of(Double).handlers

@@ -111,7 +111,7 @@ class Counter(App):
     Settings = Settings
 
     @handles(Add)
-    def add(state, event, context):  # noqa: N805
+    def add(state, event, context):
         for act, key in event.acts:
             match act:
                 case "put":
@@ -131,18 +131,18 @@ class Counter(App):
         return Awaitable() if event.end == "awaitable" else (state.total, context.token(4))
 
     @handles(Wake)
-    def wake(state, event, context):  # noqa: N805
+    def wake(state, event, context):
         state.woken += 1
         finish(event.end)
 
     @handles(MailSent, MailFailed, CallEnded)
-    def ended(state, event, context):  # noqa: N805
+    def ended(state, event, context):
         state.ends = (*state.ends[-5:], f"{type(event).__name__} {event.event_seq}")
         if isinstance(event, MailFailed):
             raise WeakError
 
     @handles(Configured)
-    def configured(state, event, context):  # noqa: N805
+    def configured(state, event, context):
         state.steps = (*state.steps, 0 if context.settings is None else context.settings.step)
         if b"9" in event.settings:
             raise ValueError("no matter")
@@ -152,7 +152,7 @@ class Bare(App):
     state = Total
 
     @handles(Wake)
-    def wake(state, event, context):  # noqa: N805
+    def wake(state, event, context):
         return context.settings
 
 

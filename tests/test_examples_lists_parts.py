@@ -160,11 +160,11 @@ class SlowPeer:
         self.written = []
         self.producer = None
 
-    def registerProducer(self, producer, streaming):  # noqa: N802 - Twisted's name
+    def registerProducer(self, producer, streaming):
         assert streaming
         self.producer = producer
 
-    def unregisterProducer(self):  # noqa: N802 - Twisted's name
+    def unregisterProducer(self):
         self.producer = None
 
     def write(self, data):

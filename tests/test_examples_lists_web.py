@@ -195,7 +195,14 @@ def test_links_and_quotes(app):
 
 def test_addresses_are_half_hidden(app):
     """No page but the raw message shows a whole address that could be harvested."""
-    path = mail(app, letter("From bob@b.example", "write eve@sub.e.example\n", author=SENDER))
+    path = mail(
+        app,
+        letter(
+            "From bob@b.example",
+            "write eve@sub.e.example, eve@sub.e.example https://x.example/\n",
+            author=SENDER,
+        ),
+    )
     for page in ("/", "/dev", path, "/dev/search?q=eve"):
         text = app.get(page).text
         assert not re.search(r"(ann@a|bob@b|eve@sub)\.", text), page

@@ -89,6 +89,34 @@ def test_other_parsers_find_the_same_parts():
     assert ours == theirs
 
 
+def test_the_text_of_an_attached_message_is_not_the_letters_own():
+    """A letter that only carries another letter has no text of its own."""
+    found = read_message(
+        b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n\n"
+        b"Subject: inner\n\nnot mine\n--b--\n"
+    )
+    assert [part.content_type for part in found.parts][-1] == "text/plain"
+    assert found.body() is None
+
+
+def test_empty_parts_are_parts():
+    """Boundaries one right after the other enclose empty parts."""
+    found = read_message(b"Content-Type: multipart/mixed; boundary=b\n\n--b\n--b\n--b--\n")
+    assert [part.raw for part in found.parts[1:]] == [b"", b""]
+    assert found.defects == ()
+
+
+def test_a_charset_cannot_be_used_to_stall():
+    """A megabyte in a charset that is slow, or no charset of mail, is text in a moment."""
+    begin = time.process_time()
+    for charset in (b"idna", b"punycode", b"unicode_escape", b"raw-unicode-escape", b"utf-7"):
+        found = read_message(
+            b"Content-Type: text/plain; charset=%s\n\n%s" % (charset, b"-aa9\\q" * 160_000)
+        )
+        assert len(found.body().text) >= 900_000
+    assert time.process_time() - begin < 2
+
+
 def test_depth_and_number_of_parts_are_bounded():
     """Parts in parts, and parts after parts, are read up to a bound, and the defect is said."""
     deep = b"".join(

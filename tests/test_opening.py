@@ -44,7 +44,7 @@ class Adder(App):
     state = Sum
 
     @handles(Add)
-    def add(state, event, context):  # noqa: N805 - a function of the state
+    def add(state, event, context):
         state.total += event.number
         state.count += 1
         return state.total
@@ -52,7 +52,7 @@ class Adder(App):
 
 class Both(Adder):
     @handles(Other)
-    def other(state, event, context):  # noqa: N805 - a function of the state
+    def other(state, event, context):
         state.count += 100
 
 

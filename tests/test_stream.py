@@ -91,7 +91,7 @@ class Counter(App):
     Settings = Settings
 
     @handles(Add)
-    def add(state, event, context):  # noqa: N805
+    def add(state, event, context):
         state.total += event.count
         state.times = (*state.times[-3:], context.time_ns)
         if event.wake_s is not None:
@@ -110,20 +110,20 @@ class Counter(App):
         return state.total
 
     @handles(Wake)
-    def wake(state, event, context):  # noqa: N805
+    def wake(state, event, context):
         state.woken = (*state.woken, event.number)
         state.woken_ns = (*state.woken_ns, context.time_ns)
 
     @handles(Configured)
-    def configured(state, event, context):  # noqa: N805
+    def configured(state, event, context):
         state.steps = (*state.steps, context.settings.step)
 
     @query
-    def total(state, plus=0):  # noqa: N805
+    def total(state, plus=0):
         return state.total + plus
 
     @query
-    def broken(state):  # noqa: N805
+    def broken(state):
         raise KeyError("broken")
 
 
@@ -133,7 +133,7 @@ class Forgetful(App):
     state = Total
 
     @handles(Wake)
-    def wake(state, event, context):  # noqa: N805
+    def wake(state, event, context):
         return None
 
 
@@ -927,6 +927,18 @@ def test_a_debt_nobody_performs_is_logged(house, logged):
     house.say(Add(1, mail=True))
     assert any("nobody here performs" in text for _, text in logged)
     assert house.stream.status()["owed"] == 1
+
+
+def test_a_halted_stream_performs_nothing(house):
+    """Promise 7: after a halt nothing is sent any more, whatever falls due."""
+    house.say(Add(1, mail=True))
+    house.say(MailDelayed(1, 0, "a@x", 1, START_NS + 30 * SECOND_NS))
+    house.mails.performed.clear()
+    house.disk.syncs_left = 0
+    house.say(Add())
+    house.advance(100)
+    assert house.mails.performed == []
+    assert house.clock.getDelayedCalls() == []
 
 
 def test_a_halt_leaves_no_error_unheard(house, logged):

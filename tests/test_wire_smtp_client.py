@@ -7,7 +7,7 @@ import re
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -301,7 +301,17 @@ def test_words_that_are_no_reply_end_the_connection(words):
     assert talk.transport.disconnected
 
 
+def test_nothing_is_believed_after_nonsense():
+    """What comes after words that are no reply is not read any more."""
+    talk = Talk()
+    talk.deliver()
+    talk.offers()
+    assert talk.says("hello", "250 ok", "250 ok") == b""
+    assert isinstance(talk.result, Transient)
+
+
 @given(st.binary(max_size=200))
+@example(b"long " * 40)
 def test_a_reply_is_kept_short_and_printable(text):
     """Whatever a server says, what we keep of it is short printable ASCII."""
     talk = Talk(Limits(mail_out_reply_chars_max=50))

@@ -45,17 +45,17 @@ class _Body:
         self.length = len(body)
         self._body = body
 
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         consumer.write(self._body)
         return succeed(None)
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:
         """Nothing is held back: all was written at once."""
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:
         """Nothing is left to write."""
 
-    def stopProducing(self) -> None:  # noqa: N802
+    def stopProducing(self) -> None:
         """Nothing is left to write."""
 
 
@@ -67,14 +67,14 @@ class _Answer(Protocol):
         self._body = bytearray()
         self._bytes_max = bytes_max
 
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+    def dataReceived(self, data: bytes) -> None:
         self._body += data
         if len(self._body) > self._bytes_max:
             self._body.clear()
             self._end(CallFailed(f"the answer is longer than {self._bytes_max} bytes"))
             self._abort()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         # An answer without a length ends with its connection (RFC 9112 section 6.3).
         whole = reason.check(ResponseDone, PotentialDataLoss)
         self._end(bytes(self._body) if whole else CallFailed("the answer broke off"))

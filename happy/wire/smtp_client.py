@@ -6,7 +6,7 @@ every reply is bounded and has its time, and each message ends in a value that s
 """
 
 # The camelCase names, the arguments nobody uses and the lack of types are twisted.mail's.
-# ruff: noqa: ARG002, N802
+# ruff: noqa: ARG002
 # mypy: disallow-untyped-calls=False
 
 from __future__ import annotations

@@ -72,7 +72,6 @@ def file(state: Lists, mail: Mail, header: Header, context: Context, name: str) 
         subject=subject,
         author=author,
         excerpt=_excerpt(mail),
-        header_bytes=len(mail.header),
         content=mail.content,
     )
 

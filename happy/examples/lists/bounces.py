@@ -52,7 +52,7 @@ def says_failed(mail: Mail) -> bool:
         return not mail.reverse_path and _by_machine(header)
     if isinstance(mail.content, bytes):
         for part in read_message(mail.content).parts:
-            if part.content_type == "message/delivery-status" and not part.within:
+            if part.content_type == "message/delivery-status":
                 return b"failed" in map(bytes.lower, _ACTION.findall(part.payload))
     return header.content_type.parameters.get("report-type") == "delivery-status"
 

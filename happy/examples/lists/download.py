@@ -60,7 +60,7 @@ class _Pour:
         request.registerProducer(self, True)
         self.resumeProducing()
 
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def resumeProducing(self) -> None:
         self._paused = False
         while not (self._paused or self.done.called):
             try:
@@ -73,10 +73,10 @@ class _Pour:
             elif block:
                 self._request.write(block)
 
-    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def pauseProducing(self) -> None:
         self._paused = True
 
-    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def stopProducing(self) -> None:
         self._paused = True
 
     def _end(self, error: Exception | None) -> None:

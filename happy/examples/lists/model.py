@@ -151,7 +151,7 @@ class Message:
     """A message in the archive: what pages and searches need at once, and its exact bytes.
 
     ``parent`` is the seq of the message it answers, 0 for none; ``excerpt`` the beginning of
-    its text. ``header_bytes`` says where in ``content`` the body begins.
+    its text.
     """
 
     list: str
@@ -163,7 +163,6 @@ class Message:
     subject: str
     author: str
     excerpt: str
-    header_bytes: int
     content: bytes | Blob
 
 
