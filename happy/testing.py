@@ -299,7 +299,8 @@ def running(
         domains = ("app.example",) if Mail in definition_of(app_class).handlers else ()
     if settings is None and app_class.Settings is not None:
         settings = app_class.Settings()
-    running_app = Running(app_class, settings, domains, limits or Limits())
+    limits = limits or Limits(segment_bytes_max=1024 * 1024)  # memory is zeroed for it
+    running_app = Running(app_class, settings, domains, limits)
     yield running_app
     running_app.close()
 

@@ -1,0 +1,214 @@
+"""The shipped nginx configuration, in a real nginx before a real container."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+from attrs import frozen
+
+from conftest import need
+from edge_kit import (
+    ECHO,
+    ECHO_CONFIG,
+    Site,
+    free_port,
+    make_certificate,
+    open_folder,
+    running,
+    shipped,
+    wait_until,
+)
+
+# What a distribution's nginx.conf has around the files of conf.d, as far as it is needed here.
+AROUND = """
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log notice;
+events {{}}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/client_body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/happy.conf;
+}}
+"""
+
+
+@frozen
+class Nginx(Site):
+    """An nginx with the shipped file, before an application."""
+
+    upstream: int
+    said_of_configuration: str
+
+
+@pytest.fixture
+def nginx():
+    """Return a function that starts nginx before a port."""
+    with open_folder() as folder:
+        key, certificate = make_certificate(folder)
+        (folder / "html/.well-known/acme-challenge").mkdir(parents=True)
+        (folder / "html/.well-known/acme-challenge/token").write_text("the answer")
+        started = []
+
+        def start(upstream: int) -> Nginx:
+            http_port, https_port = free_port(), free_port()
+            changes = {
+                "listen 80;": f"listen 127.0.0.1:{http_port};",
+                "listen [::]:80;": "",
+                "listen 443 ssl http2;": f"listen 127.0.0.1:{https_port} ssl http2;",
+                "listen [::]:443 ssl http2;": "",
+                "server 127.0.0.1:9000;": f"server 127.0.0.1:{upstream};",
+                "/var/cache/nginx/happy": f"{folder}/cache",
+                "/var/www/html": f"{folder}/html",
+                "/etc/letsencrypt/live/numbers.example/fullchain.pem": str(certificate),
+                "/etc/letsencrypt/live/numbers.example/privkey.pem": str(key),
+            }
+            (folder / "happy.conf").write_text(shipped("nginx/happy.conf", changes))
+            user = "user www-data;" if os.geteuid() == 0 else ""
+            around = folder / "nginx.conf"
+            around.write_text(AROUND.format(folder=folder, user=user))
+            command = [need("nginx"), "-p", str(folder), "-c", str(around)]
+            command += ["-e", str(folder / "error.log")]
+            tested = subprocess.run(
+                [*command, "-t"], capture_output=True, text=True, timeout=30, check=False
+            )
+            server = running(command, https_port, folder / "out.log")
+            server.__enter__()
+            started.append(server)
+            said = tested.stdout + tested.stderr + (folder / "error.log").read_text()
+            return Nginx(http_port, https_port, certificate, upstream, said)
+
+        yield start
+        for server in started:
+            server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def house(container):
+    """The numbers, serving."""
+    return container().start()
+
+
+@pytest.fixture
+def site(nginx, house):
+    """The numbers behind nginx."""
+    return nginx(house.port("numbers", "http"))
+
+
+def test_nginx_takes_the_file_without_a_warning(site):
+    """``nginx -t`` says that all is well, and nothing else."""
+    complaints = [
+        line
+        for line in site.said_of_configuration.splitlines()
+        if any(f"[{level}]" in line for level in ("warn", "error", "crit", "alert", "emerg"))
+    ]
+    assert "test is successful" in site.said_of_configuration
+    assert complaints == []
+
+
+def test_plain_http_leads_to_tls_except_for_the_certificate_authority(site):
+    """Port 80 redirects to TLS, and answers what proves the name to a certificate authority."""
+    moved = site.curl("http://numbers.example/last?x=1")
+    assert moved.status == 301
+    assert moved.fields["location"] == "https://numbers.example/last?x=1"
+    proof = site.curl("http://numbers.example/.well-known/acme-challenge/token")
+    assert (proof.status, proof.body) == (200, b"the answer")
+
+
+def test_an_old_tls_is_refused(site):
+    """Nothing below TLS 1.2 is spoken."""
+    with pytest.raises(AssertionError, match="alert protocol version"):
+        site.get("/last", "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0")
+
+
+def test_an_answer_that_may_be_kept_is_kept(site):
+    """``GET /last`` misses, then hits; browsers are told to stay with TLS."""
+    first, second = site.get("/last"), site.get("/last")
+    assert (first.version, first.status, first.body) == ("HTTP/2", 200, b"0\n")
+    assert first.fields["x-cache-status"] == "MISS"
+    assert first.fields["strict-transport-security"] == "max-age=31536000"
+    assert (second.fields["x-cache-status"], second.body) == ("HIT", b"0\n")
+
+
+def test_what_changes_something_is_never_kept(site):
+    """``POST /next`` gives 1, 2, 3, each with its seq."""
+    taken = [site.post("/next") for _ in range(3)]
+    assert [answer.body for answer in taken] == [b"1\n", b"2\n", b"3\n"]
+    assert [answer.fields["happy-seq"] for answer in taken] == ["1", "2", "3"]
+    assert not [answer for answer in taken if "x-cache-status" in answer.fields]
+
+
+def test_a_request_with_credentials_passes_the_cache_by(site):
+    """What is asked with ``Authorization`` is neither kept nor answered from what was kept."""
+    for _ in range(2):
+        answer = site.get("/last", "--user", "ann:secret")
+        assert answer.fields["x-cache-status"] == "BYPASS"
+    assert site.get("/last").fields["x-cache-status"] == "MISS"
+    assert site.get("/last", "--user", "ann:secret").fields["x-cache-status"] == "BYPASS"
+
+
+def test_a_key_passes(site):
+    """``Idempotency-Key`` arrives: the same key gets the same number."""
+    twins = [site.post("/next", "--header", "Idempotency-Key: one") for _ in range(2)]
+    assert [answer.body for answer in twins] == [b"1\n", b"1\n"]
+    assert site.post("/next").body == b"2\n"
+
+
+@pytest.mark.parametrize("how", ["Content-Length: 9000000", "Transfer-Encoding: chunked"])
+def test_a_body_over_the_limit_is_refused(site, tmp_path, how):
+    """A body that the application would refuse does not reach it: 413."""
+    body = tmp_path / "body"
+    body.write_bytes(bytes(9_000_000))
+    answer = site.post("/next", "--http1.1", "--header", how, "--data-binary", f"@{body}")
+    assert answer.status == 413
+    assert "happy-seq" not in answer.fields
+    assert site.post("/next").body == b"1\n"
+
+
+def test_a_stop_shows_readers_a_stale_answer_and_writers_the_truth(nginx, house, container):
+    """While the application is away, reading goes on; a change is refused and not done later."""
+    upstream = house.port("numbers", "http")
+    site = nginx(upstream)
+    assert site.post("/next").body == b"1\n"
+    assert site.get("/last").body == b"1\n"
+    house.stop()
+    wait_until(lambda: site.get("/last").fields["x-cache-status"] == "STALE", "stale")
+    stale = site.get("/last")
+    assert (stale.status, stale.body) == (200, b"1\n")
+    assert site.get("/last?never-asked").status == 502
+    assert site.post("/next").status == 502
+    house.config.write_text(house.config.read_text().replace("tcp:0:", f"tcp:{upstream}:"))
+    house.start()
+    wait_until(lambda: site.get("/last").fields["x-cache-status"] != "STALE", "fresh")
+    assert site.post("/next").body == b"2\n"
+
+
+def test_nothing_that_a_client_says_of_itself_passes(nginx, container):
+    """Forged forwarding fields end at the proxy; address, scheme and host are what it saw."""
+    house = container(ECHO_CONFIG)
+    (house.folder / "echo_app.py").write_text(ECHO)
+    site = nginx(house.start().port("echo", "http"))
+    forged = ("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: gopher", "X-Real-IP: 6.6.6.6",
+              "X-Forwarded-Host: evil.example", "Forwarded: for=6.6.6.6")  # fmt: skip
+    answer = site.get("/a%2Fb//c?x=%41", *(word for one in forged for word in ("--header", one)))
+    echo = json.loads(answer.body)
+    assert echo["uri"] == "/a%2Fb//c?x=%41"  # as it was written
+    fields = [(name, value) for name, value in echo["fields"] if "forward" in name or "ip" in name]
+    assert sorted(fields) == [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", "numbers.example"),
+        ("x-forwarded-proto", "https"),
+    ]
+    assert dict(echo["fields"])["host"] == "numbers.example"
+    assert not [field for field in echo["fields"] if "evil" in field[1] or "6.6" in field[1]]
+    assert answer.fields["cache-control"] == "no-store"
+    assert site.get("/a").fields["x-cache-status"] == "MISS"
+    assert site.get("/a").fields["x-cache-status"] == "MISS"
