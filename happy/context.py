@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from happy.effects import Call, Effect, EffectId, Owed, SendMail, Timer
 from happy.event import Blob, event_meta, moment, nanoseconds
+
+_ADDRESS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])+')
+"""What can stand between the angle brackets of an envelope and not end it."""
 
 
 class Context:
@@ -90,7 +94,7 @@ class Context:
         """
         to = (recipients,) if isinstance(recipients, str) else tuple(recipients)
         for address in (*to, reverse_path) if reverse_path else to:
-            if not address or not address.isprintable():  # a line break begins another command
+            if not _ADDRESS.fullmatch(address) or not address.isprintable():
                 raise ValueError(f"not a mail address: {address!r}")
         for recipient in to:
             self._owe(

@@ -104,9 +104,9 @@ class Endpoint:
 class _NoReactor:
     """As much of a reactor as making an endpoint takes."""
 
-    nameResolver = None  # noqa: N815 - Twisted's name
+    nameResolver = None
 
-    def installNameResolver(self, _: Any) -> Any:  # noqa: N802 - Twisted's name
+    def installNameResolver(self, _: Any) -> Any:
         """Refuse: no name is looked up here."""
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ MIB = 1024 * KIB
 
 def _bound(default: int) -> int:
     whole = [instance_of(int), gt(0)]
-    return field(default=default, validator=whole)  # type: ignore[no-any-return]
+    return field(default=default, validator=whole)
 
 
 @frozen(kw_only=True)

@@ -41,7 +41,7 @@ class Options(usage.Options):
             raise SystemExit(str(error)) from None
 
 
-def makeService(options: Options) -> IService:  # noqa: N802 - the name twistd looks for
+def makeService(options: Options) -> IService:
     """Return the container for a configuration that was loaded."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd has chosen one by now
 

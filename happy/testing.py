@@ -19,13 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-import attrs
-import msgspec
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from happy.app import App, definition_of
@@ -34,6 +30,7 @@ from happy.effects import Call, Owed, SendMail
 from happy.event import CallEnded, Configured, Exchange, Mail, MailFailed, MailSent
 from happy.limits import Limits
 from happy.memory_disk import MemoryDisk
+from happy.memory_doors import MailReply, Response, ask, send_mail
 from happy.stream import Stream
 from happy.wire.http import site_for
 from happy.wire.smtp import smtp_factory
@@ -46,37 +43,6 @@ _START_S: Final = 1_000_000_000
 _TURNS_MAX: Final = 1_000
 _PEER: Final = IPv4Address("TCP", "127.0.0.1", 40_000)
 _HOST: Final = IPv4Address("TCP", "127.0.0.1", 80)
-
-
-@attrs.frozen
-class Response:
-    """An answer of the HTTP door; header names are in small letters."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.body.decode("utf-8")
-
-    def json(self) -> Any:
-        """Return the body read as JSON."""
-        return msgspec.json.decode(self.body)
-
-
-@attrs.frozen
-class MailReply:
-    """What the mail door said to the end of a message, or to the first command it refused."""
-
-    code: int
-    text: str
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the message was taken."""
-        return self.code == 250
 
 
 class Running:
@@ -156,14 +122,8 @@ class Running:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Send a request through the HTTP door and return its answer."""
-        given = {"Host": "localhost", "Connection": "close", **(headers or {})}
-        if body or method in {"POST", "PUT", "PATCH"}:
-            given.setdefault("Content-Length", str(len(body)))
-        lines = [f"{method} {path} HTTP/1.1", *(f"{n}: {v}" for n, v in given.items()), "", ""]
-        transport = self._connect(self._site)
-        transport.protocol.dataReceived("\r\n".join(lines).encode() + body)
-        self._until(lambda: transport.disconnecting, f"{method} {path} was not answered")
-        return _read_response(transport.value(), head_only=method == "HEAD")
+        assert self._site is not None, f"{self._app_class.__name__} has no HTTP door"
+        return ask(self._site, self._until, method, path, body, headers or {})
 
     def mail(
         self, sender: str, recipients: str | tuple[str, ...], content: bytes | str
@@ -172,29 +132,9 @@ class Running:
 
         An ``email.message.EmailMessage`` goes as ``bytes(message)``.
         """
-        raw = content.encode() if isinstance(content, str) else content
-        raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        if not raw.endswith(b"\r\n"):
-            raw += b"\r\n"
         names = (recipients,) if isinstance(recipients, str) else recipients
-        stuffed = b"".join(
-            b"." + line if line.startswith(b".") else line for line in raw.splitlines(keepends=True)
-        )
-        session = _MailSession(self, self._connect(self._mail_door))
-        reply = session.say(None)
-        for command in (
-            "EHLO test.example",
-            f"MAIL FROM:<{sender}>",
-            *(f"RCPT TO:<{name}>" for name in names),
-            "DATA",
-        ):
-            reply = session.say(command.encode() + b"\r\n")
-            if reply.code >= 400:
-                session.say(b"QUIT\r\n")
-                return reply
-        reply = session.say(stuffed + b".\r\n")
-        session.say(b"QUIT\r\n")
-        return reply
+        raw = content.encode() if isinstance(content, str) else content
+        return send_mail(self._mail_door, self._until, sender, names, raw)
 
     # --- time and trouble -----------------------------------------------------------------
 
@@ -260,14 +200,6 @@ class Running:
         self.stream.begin(Configured(settings, self._domains))
         self._turn()
 
-    def _connect(self, factory: Any) -> Any:
-        assert factory is not None, f"{self._app_class.__name__} has no HTTP door"
-        protocol = factory.buildProtocol(_PEER)
-        assert IProtocol.providedBy(protocol)
-        transport = _Wire(protocol)
-        protocol.makeConnection(transport)
-        return transport
-
     def _turn(self) -> None:
         """Run what is due now, and what that makes due now."""
         for _ in range(_TURNS_MAX):
@@ -314,32 +246,6 @@ def message(subject: str = "", text: str = "", **fields: str) -> bytes:
         made["Subject"] = subject
     made.set_content(text)
     return bytes(made)
-
-
-class _Wire(StringTransport):
-    """Keeps what a protocol says, and knows whom to tell."""
-
-    def __init__(self, protocol: Any) -> None:
-        super().__init__(_HOST, _PEER)
-        self.protocol = protocol
-
-
-class _MailSession:
-    """Talks to the mail door like a client that waits for each reply."""
-
-    def __init__(self, running_app: Running, transport: Any) -> None:
-        self._running = running_app
-        self._transport = transport
-
-    def say(self, line: bytes | None) -> MailReply:
-        if line is not None:
-            self._transport.clear()
-            self._transport.protocol.dataReceived(line)
-        self._running._until(  # noqa: SLF001 - two halves of one kit
-            lambda: self._transport.value().endswith(b"\r\n"), "the mail door says nothing"
-        )
-        last = self._transport.value().decode("utf-8").splitlines()[-1]
-        return MailReply(int(last[:3]), last[4:])
 
 
 class _Smarthost:
@@ -393,24 +299,6 @@ class _Elsewhere:
 
     def stop(self) -> Deferred[None]:
         return succeed(None)
-
-
-def _read_response(raw: bytes, *, head_only: bool) -> Response:
-    head, _, rest = raw.partition(b"\r\n\r\n")
-    status_line, *lines = head.decode("latin-1").split("\r\n")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    body = rest
-    if headers.get("transfer-encoding") == "chunked" and not head_only:
-        body = b""
-        while rest:
-            size, _, rest = rest.partition(b"\r\n")
-            count = int(size, 16)
-            body += rest[:count]
-            rest = rest[count + 2 :]
-    return Response(int(status_line.split(" ")[1]), headers, body)
 
 
 __all__ = [

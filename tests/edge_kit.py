@@ -31,7 +31,7 @@ from happy.examples.numbers import Numbers
 
 
 class Echo(App):
-    """Shows the request that arrived."""
+    """Shows the request that arrived, under the ``Cache-Control`` that it wishes for."""
 
     state = Numbers
     http = Klein()
@@ -39,6 +39,9 @@ class Echo(App):
     @http.route("/<path:path>", methods=["GET", "POST"])
     def echo(self, request, path):
         request.setHeader(b"content-type", b"application/json")
+        if wish := request.getHeader("wish"):
+            request.setHeader("cache-control", wish)
+            request.setHeader("etag", '"1"')
         fields = request.requestHeaders.getAllRawHeaders()
         lines = [[n.decode().lower(), v.decode()] for n, values in fields for v in values]
         return json.dumps({"uri": request.uri.decode(), "fields": lines}).encode()
@@ -99,6 +102,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
     command = [need("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
     command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={NAME}"]
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]
     command += ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", key, "-out", certificate]
     subprocess.run(command, check=True, capture_output=True, timeout=30)
     return key, certificate

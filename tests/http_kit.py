@@ -1,4 +1,3 @@
-# ruff: noqa: N802, N815 - Twisted's names
 """Clients of the HTTP door on an in-memory transport."""
 
 import json

@@ -1,7 +1,5 @@
 """A mail door without sockets: an application in one's own hands, a clock, and a peer."""
 
-# ruff: noqa: N802 - the names of Twisted
-
 from __future__ import annotations
 
 from attrs import define, field

@@ -353,7 +353,7 @@ def open_golden(disk):
 
 
 def test_the_golden_journal_opens_and_goes_on():
-    """An application opens the golden journal, comes to its state, and writes on."""
+    """Promise 9: an application opens the golden journal, comes to its state, and writes on."""
     disk = golden_disk()
     opened = open_golden(disk)
     notes = opened.machine.state

@@ -196,11 +196,37 @@ def test_damage_before_a_good_frame_is_damage(body, follower):
         segment.data[:] = whole
 
 
+def embedding(**changed):
+    """A torn frame whose record holds a frame of this segment, made with these changes."""
+    segment = Segment().add(b"one")
+    fields = {
+        "first_seq": segment.at.next_seq,
+        "durable_end": segment.at.offset + 8,
+        "salt": HEADER.salt,
+    }
+    inner, _ = encode_frame(
+        Kind.EVENTS, [b"in"], time_ns=7, offset=0, chain=bytes(16), **(fields | changed)
+    )
+    segment.add(b"before " + inner + b" after")
+    return next_frame(
+        memoryview(bytes(segment.data[: segment.at.offset - 9])), HEADER, segment.places[1]
+    )
+
+
+def test_only_a_later_frame_of_this_segment_vouches():
+    """A header vouches for what is before it by its salt, its seq and its durable offset."""
+    assert embedding() is Finding.FOLLOWED
+    assert embedding(salt=HEADER.salt + 1) is Finding.SHORT
+    assert embedding(first_seq=1) is Finding.SHORT
+    assert embedding(durable_end=SEGMENT_HEADER_SIZE) is Finding.SHORT
+
+
 def test_an_old_frame_inside_a_record_vouches_for_nothing():
     """A record may hold a copy of this very segment, and torn is torn all the same."""
     segment = Segment(16 * SECTOR_SIZE).add(b"one").add(b"two")
-    copy = bytes(segment.data[: segment.at.offset])
-    segment.add(copy + bytes(2000) + b"end")
+    copy = bytes(segment.data[SEGMENT_HEADER_SIZE : segment.at.offset])
+    segment.add(copy + b"." * 2000)
+    assert copy in segment.data[segment.places[2].offset :]
     data = bytes(segment.data[: segment.at.offset - 1])
     assert next_frame(memoryview(data), HEADER, segment.places[2]) is Finding.SHORT
 

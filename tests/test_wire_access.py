@@ -1,4 +1,3 @@
-# ruff: noqa: N815 - Twisted's names
 """The access log: one event for each answer, and lines that stay lines."""
 
 import json

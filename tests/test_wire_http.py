@@ -1,4 +1,3 @@
-# ruff: noqa: N802, N815 - Twisted's names
 """The HTTP connection: requests in, answers out, in order."""
 
 import h11

@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - Twisted's names
 """Klein behind the HTTP door: what routes return, errors, exchanges and JSON."""
 
 from contextvars import ContextVar

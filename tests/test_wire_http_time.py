@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - Twisted's names
 """The HTTP connection over time: timeouts, streams, slow readers, and stopping."""
 
 import pytest

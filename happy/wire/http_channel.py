@@ -80,24 +80,24 @@ class HttpChannel:
         self._paused = False
         self._stalled = False
 
-    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+    def logPrefix(self) -> str:
         """Return how Twisted names the connection; one short text for all of them."""
         return "http"
 
     # --- the transport's side ----------------------------------------------------------------
 
-    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+    def makeConnection(self, transport: Any) -> None:
         """Take the transport: the peer is connected."""
         self.transport = transport
         self.connectionMade()
 
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+    def connectionMade(self) -> None:
         """Begin to wait for a request."""
         self.site.channels.add(self)
         self.transport.registerProducer(self, True)
         self._enter(Phase.IDLE)
 
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+    def dataReceived(self, data: bytes) -> None:
         """Take bytes from the peer."""
         if self._phase is Phase.CLOSING or self._refusal is not None:
             self._discard(len(data))
@@ -105,7 +105,7 @@ class HttpChannel:
         self._held = self._held + data if self._held else data
         self._advance()
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+    def connectionLost(self, reason: Failure) -> None:
         """End: the peer is gone, or was sent away."""
         self.site.channels.discard(self)
         self._enter(Phase.CLOSING)
@@ -116,7 +116,7 @@ class HttpChannel:
             request.connectionLost(reason)
         self.site.lost()
 
-    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def pauseProducing(self) -> None:
         """Make no more answers and read no more requests: the peer reads too slowly."""
         self._stalled = True
         if self._producer is not None:
@@ -125,7 +125,7 @@ class HttpChannel:
             self._enter(Phase.STALLED)
         self._pause(True)
 
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def resumeProducing(self) -> None:
         """Go on: the peer took what was written."""
         self._stalled = False
         if self._phase is Phase.STALLED:
@@ -135,7 +135,7 @@ class HttpChannel:
         if self._phase is not Phase.CLOSING:
             self._advance()
 
-    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def stopProducing(self) -> None:
         """Let go: the transport is gone, and ``connectionLost`` follows."""
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -149,31 +149,31 @@ class HttpChannel:
             self._enter(Phase.STALLED)  # the peer took what was sent before: a new patience
         self.transport.write(data)
 
-    def writeSequence(self, data: list[bytes]) -> None:  # noqa: N802 - Twisted's name
+    def writeSequence(self, data: list[bytes]) -> None:
         """Send bytes of the answer in hand."""
         self.write(b"".join(data))
 
-    def getPeer(self) -> Any:  # noqa: N802 - Twisted's name
+    def getPeer(self) -> Any:
         """Return the address of the peer."""
         return self.transport.getPeer()
 
-    def getHost(self) -> Any:  # noqa: N802 - Twisted's name
+    def getHost(self) -> Any:
         """Return the address the peer connected to."""
         return self.transport.getHost()
 
-    def isSecure(self) -> bool:  # noqa: N802 - Twisted's name
+    def isSecure(self) -> bool:
         """Say whether the connection itself is under TLS."""
         return bool(ISSLTransport.providedBy(self.transport))
 
-    def loseConnection(self) -> None:  # noqa: N802 - Twisted's name
+    def loseConnection(self) -> None:
         """Close once everything written is sent."""
         self._close()
 
-    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+    def abortConnection(self) -> None:
         """Close at once; the peer sees that the answer is not whole."""
         self.transport.abortConnection()
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let a producer of the answer in hand follow the peer's pace."""
         if streaming:
             self._producer = producer
@@ -186,7 +186,7 @@ class HttpChannel:
         self._pulled = True
         self.transport.registerProducer(producer, False)
 
-    def unregisterProducer(self) -> None:  # noqa: N802 - Twisted's name
+    def unregisterProducer(self) -> None:
         """Let go of the producer."""
         if not self._pulled:
             self._producer = None

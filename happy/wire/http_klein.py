@@ -56,10 +56,10 @@ class Unrenderable(TypeError):
 class KleinDoor(Resource):
     """The resource that runs the Klein routes of one application."""
 
-    isLeaf = True  # noqa: N815 - twisted.web's name
+    isLeaf = True
 
     def __init__(self, app: App, limits: Limits) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.klein: Klein = app.http
         self.name = app.name
         self._key_chars_max = limits.key_chars_max
@@ -134,7 +134,7 @@ def bind(klein: Klein, request: HappyRequest) -> MapAdapter:
     except UnicodeDecodeError:
         raise BadRequest("the path is not UTF-8") from None
     host = request.head.host or b""
-    secure = request.isSecure()  # type: ignore[no-untyped-call]
+    secure = request.isSecure()
     return klein.url_map.bind(
         host.decode("ascii") or "localhost",
         path_info="/" + path,
@@ -306,7 +306,7 @@ class _Run:
             return
         elif IResource.providedBy(result):
             resource = getChildForRequest(result, request)
-            request.render(resource)  # type: ignore[no-untyped-call]
+            request.render(resource)
         elif IRenderable.providedBy(result) or isinstance(result, Tag):
             self._wait(flattenString(request, result).addCallback(_page))
         elif isinstance(result, dict | list | tuple) or attrs.has(type(result)):

@@ -81,7 +81,7 @@ class HappyRequest(Request):
     # --- what was asked ----------------------------------------------------------------------
 
     @property
-    def requestHeaders(self) -> Headers:  # noqa: N802 - twisted.web's name
+    def requestHeaders(self) -> Headers:
         """The header fields as a table."""
         if self._table is None:
             self._table = Headers()
@@ -90,7 +90,7 @@ class HappyRequest(Request):
         return self._table
 
     @requestHeaders.setter
-    def requestHeaders(self, table: Headers) -> None:  # noqa: N802
+    def requestHeaders(self, table: Headers) -> None:
         self._table = table
 
     @property
@@ -148,11 +148,11 @@ class HappyRequest(Request):
         else:
             self.postpath = path.split(b"/")
         if self.path == b"*":
-            self._handleStar()  # type: ignore[no-untyped-call]
+            self._handleStar()
             return
         try:
             resource = self.site.getResourceFor(self)
-            self.render(resource)  # type: ignore[no-untyped-call]
+            self.render(resource)
         except Exception:  # noqa: BLE001 - whatever a resource raises ends as an answer
             self.processingFailed(Failure())
 
@@ -236,7 +236,7 @@ class HappyRequest(Request):
         self._stop_producer()
         self.answer(problem.body())
 
-    def processingFailed(self, reason: Failure) -> Failure:  # noqa: N802 - twisted.web's name
+    def processingFailed(self, reason: Failure) -> Failure:
         """Answer what a resource raised; log it unless it is an answer in itself."""
         error = reason.value
         assert error is not None
@@ -267,12 +267,12 @@ class HappyRequest(Request):
         if handling is not None:
             handling.cancel()
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - twisted.web's name
+    def connectionLost(self, reason: Failure) -> None:
         """Tell those who wait that the peer is gone."""
         if self._head_sent:
             self.site.report(self)
         handling, self.handling = self.handling, None
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
         if handling is not None:
             handling.cancel()
 
@@ -371,14 +371,14 @@ class HappyRequest(Request):
     def _stop_producer(self) -> None:
         producer = self.producer
         if producer is not None:
-            self.unregisterProducer()  # type: ignore[no-untyped-call]
+            self.unregisterProducer()
             producer.stopProducing()
 
     def _done(self) -> None:
         self.finished = 1
         if self.producer is not None:
             _log.error("{uri}: the producer was not unregistered", uri=self.uri)
-            self.unregisterProducer()  # type: ignore[no-untyped-call]
+            self.unregisterProducer()
         self.site.report(self)
         channel, self.channel = self.channel, None
         self.content.close()

@@ -39,7 +39,7 @@ class HappySite(Site):
         access_log: AccessLog | None = None,
         name: str = "",
     ) -> None:
-        super().__init__(resource, reactor=reactor)  # type: ignore[no-untyped-call]
+        super().__init__(resource, reactor=reactor)
         self.limits = limits
         self.name = name
         self.access_log = access_log
@@ -63,7 +63,7 @@ class HappySite(Site):
 
     # --- connections -------------------------------------------------------------------------
 
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802, ARG002 - Twisted's
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002 - Twisted's
         """Return the protocol of a new connection; one that says 503 when there are too many."""
         if not self._sweeping:
             self._sweeping = True
@@ -73,14 +73,14 @@ class HappySite(Site):
             return _Turned(self)
         return HttpChannel(self)
 
-    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
+    def acceptableProtocols(self) -> list[bytes]:
         """Return what is spoken under TLS; HTTP/2 is the business of a proxy in front."""
         return [b"http/1.1"]
 
-    def startFactory(self) -> None:  # noqa: N802 - Twisted's name
+    def startFactory(self) -> None:
         """Do nothing: there is no log file to open."""
 
-    def stopFactory(self) -> None:  # noqa: N802 - Twisted's name
+    def stopFactory(self) -> None:
         """Do nothing: there is no log file to close."""
 
     def _sweep(self) -> None:
@@ -196,7 +196,7 @@ class _Turned(Protocol):
     def __init__(self, site: HappySite) -> None:
         self._site = site
 
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+    def connectionMade(self) -> None:
         assert self.transport is not None
         busy = Rejected(503, "there are too many connections; try again later")
         self.transport.write(self._site.refusal(self.transport, busy))

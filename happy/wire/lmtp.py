@@ -1,7 +1,5 @@
 """The LMTP door (RFC 2033): SMTP with LHLO, and a reply for each recipient after the dot."""
 
-# ruff: noqa: N802, N815 - the names of Twisted and of its dispatch
-
 from __future__ import annotations
 
 from typing import ClassVar

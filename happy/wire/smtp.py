@@ -1,7 +1,5 @@
 """The SMTP door: the connections of one application, their bounds, their clock and their end."""
 
-# ruff: noqa: N802 - the names of Twisted and of its dispatch
-
 from __future__ import annotations
 
 from collections import Counter
@@ -49,7 +47,7 @@ class MailFactory(ServerFactory):
         self._sweeping: IDelayedCall | None = None
         self._empty: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: object) -> SmtpSession:  # type: ignore[override] # noqa: ARG002
+    def buildProtocol(self, addr: object) -> SmtpSession:  # type: ignore[override]  # noqa: ARG002
         """Make the session of a new connection."""
         session = self.session()
         session.factory = self

@@ -5,8 +5,6 @@ is made durable, the input waits and the transport is paused; so replies come in
 the commands, and no answer that comes late can reach a later transaction.
 """
 
-# ruff: noqa: N802 - the names of Twisted and of its dispatch
-
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
@@ -46,7 +44,7 @@ class SmtpConnection(ESMTP):
     protocol_name = "SMTP"
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.peer = ""
         self._input: CommandReader
         self._message: MessageReader | None = None

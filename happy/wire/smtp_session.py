@@ -3,8 +3,6 @@
 Extensions: PIPELINING (RFC 2920), SIZE (1870), 8BITMIME (6152), ENHANCEDSTATUSCODES (2034).
 """
 
-# ruff: noqa: N802, N815 - the names of Twisted and of its dispatch
-
 from __future__ import annotations
 
 import re
@@ -112,7 +110,7 @@ class SmtpSession(SmtpConnection):
         self.protocol_name = protocol_name
         words = [self.host]
         if extended:
-            words.append(self.listExtensions())  # type: ignore[no-untyped-call]
+            words.append(self.listExtensions())
         self.sendCode(250, b"\n".join(words))
         return None
 

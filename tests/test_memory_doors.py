@@ -1,0 +1,77 @@
+"""The doors without sockets hear what a client would hear."""
+
+from __future__ import annotations
+
+import pytest
+from klein import Klein
+
+from happy import App, MailRoutes, Table, state, table
+from happy.memory_doors import MailReply, Response
+from happy.testing import message, running
+
+
+@state
+class Letters:
+    raw: Table[int, bytes] = table()
+
+
+class Postbox(App):
+    """Keeps letters as they came, and streams."""
+
+    state = Letters
+    http = Klein()
+    mail = MailRoutes()
+
+    @mail.to("box@")
+    def keep(state, mail, context):
+        state.raw[context.seq] = mail.content
+
+    @http.route("/stream", methods=["GET"])
+    def stream(self, request):
+        request.write(b"one ")
+        request.write(b"two")
+        request.finish()
+
+
+@pytest.fixture
+def app():
+    """A post box in memory."""
+    with running(Postbox) as box:
+        yield box
+
+
+def test_a_streamed_answer_is_put_together(app):
+    """A body in chunks reads like any other."""
+    answer = app.get("/stream")
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.text) == (200, "one two")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Subject: x\r\n\r\n.\r\n..\r\n.dots\r\n",
+        b"\r\n\r\n",
+        b"Subject: x\r\n\r\nno end\r\n",
+        message("hello", "text", From_="ann@example.org"),
+    ],
+)
+def test_a_message_arrives_as_it_was_given(app, content):
+    """Dots, empty lines and the last line end are kept; only line ends become CRLF."""
+    assert app.mail("ann@example.org", "box@app.example", content).code == 250
+    (kept,) = app.state.raw.values()
+    assert kept == content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def test_a_message_without_a_line_end_gets_one(app):
+    """SMTP carries lines: the last one is ended."""
+    app.mail("ann@example.org", "box@app.example", "hello")
+    assert list(app.state.raw.values()) == [b"hello\r\n"]
+
+
+def test_the_reply_is_the_first_refusal(app):
+    """What follows a refused command is not sent."""
+    reply = app.mail("ann@example.org", ("box@app.example", "nobody@app.example"), "hello")
+    assert isinstance(reply, MailReply)
+    assert (reply.code, reply.accepted) == (550, False)
+    assert len(app.state.raw) == 0
