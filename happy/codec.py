@@ -87,7 +87,7 @@ class EventDecoder:
         except msgspec.MsgspecError as error:
             raise UnknownEvent(
                 f"seq {seq}: event {record.type} version {record.version} does not fit its class "
-                f"any more ({error}); raise its version and add an upcaster"
+                f"any more ({error}); raise its version and keep the old class beside it, as it was"
             ) from None
         return Entry(seq, time_ns, event, record.source, record.key, record.fingerprint)
 
@@ -118,7 +118,8 @@ class EventDecoder:
             known = ", ".join(map(str, versions))
             return (
                 f"seq {seq}: event {record.type} has version {record.version} in the journal, "
-                f"the application knows {known}; add an upcaster"
+                f"the application knows {known}; keep the old class beside it, declared with "
+                f"@event(name={record.type!r}, version={record.version})"
             )
         names = ", ".join(sorted({name for name, _ in self._decoders if "." not in name}))
         return (

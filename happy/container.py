@@ -9,6 +9,7 @@ the journals get their close marks, all within a bounded time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from signal import SIGHUP, signal
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -23,7 +24,7 @@ from happy.app import App
 from happy.config import AppConfig, Config
 from happy.control import SOCKET_MODE, SOCKET_NAME, ControlFactory
 from happy.doors import Door, doors_of, runners_of
-from happy.errors import HappyError
+from happy.errors import HappyError, StartError
 from happy.event import Configured
 from happy.journal.disk import FileDisk
 from happy.stream import Stream
@@ -63,8 +64,11 @@ class Hosted:
         self._runners = runners_of(self.stream, config, container, reactor)
 
     def open(self) -> None:
-        """Replay the journal; a ``JournalError`` says why not."""
-        self.stream.open()
+        """Replay the journal; ``StartError`` says why not."""
+        try:
+            self.stream.open()
+        except HappyError as error:
+            raise StartError(f"{self.config.name}: {error}") from error
 
     def begin(self) -> None:
         """Admit events; perform what is owed."""
@@ -126,9 +130,13 @@ class Container(Service):
 
     def privilegedStartService(self) -> None:
         """Bind the ports, while the process may still bind low ones."""
-        for hosted in self.hosted:
-            for door in hosted.doors:
-                self._listen(hosted.config.name, door)
+        try:
+            for hosted in self.hosted:
+                for door in hosted.doors:
+                    self._listen(hosted.config.name, door)
+        except StartError as error:
+            self._close_ports()
+            self._give_up(str(error))
 
     def startService(self) -> None:
         """Replay the journals and serve."""
@@ -139,16 +147,16 @@ class Container(Service):
             for hosted in self.hosted:
                 hosted.open()
                 opened.append(hosted)
+            self._open_access_log()
         except HappyError as error:
             for done in opened:
                 done.release()
             self._close_ports()
-            self._give_up(f"{hosted.config.name}: {error}")
+            self._give_up(str(error))
             return
         for hosted in opened:
             hosted.begin()
             hosted.stream.halted.addCallback(self._halted, hosted.config.name)
-        self._open_access_log()
         self._listen_for_control()
         super().startService()
         for hosted in self.hosted:
@@ -186,25 +194,35 @@ class Container(Service):
             self._ports.append(port)
             door.listens(port)
 
-        endpoint.listen(door.factory).addCallbacks(listens, failures.append).addCallback(
-            lambda _: self._cannot_listen(name, door, failures) if self.running else None
-        )
-        # Nearly every endpoint answers at once; then a failure must leave by this way, for a
-        # Deferred would keep it.
-        self._cannot_listen(name, door, failures)
+        def too_late(_: object) -> None:
+            if failures and self.running:
+                self._close_ports()
+                self._give_up(str(_cannot_listen(name, door, failures[0])))
 
-    def _cannot_listen(self, name: str, door: Door, failures: list[Failure]) -> None:
+        try:
+            endpoint = serverFromString(self._reactor, door.endpoint)
+        except (LookupError, ValueError, OSError):  # a systemd socket that was not passed on
+            raise _cannot_listen(name, door, Failure()) from None
+        endpoint.listen(door.factory).addCallbacks(listens, failures.append).addCallback(too_late)
+        # Nearly every endpoint answers at once; then the failure ends the start here, for a
+        # Deferred would keep it.
         if failures:
-            self._close_ports()
-            self._give_up(
-                f"{name}: {door.kind} cannot listen on {door.endpoint}: "
-                f"{_why_not(failures[0].value)}"
-            )
+            raise _cannot_listen(name, door, failures[0])
 
     def _open_access_log(self) -> None:
         line_of = json_line if self._config.log.access == "json" else combined_line
         path = self._config.log.access_file
-        self._access.addObserver(AccessFile(path, line_of) if path else AccessLines(line_of))
+        if path is None:
+            self._access.addObserver(AccessLines(line_of))
+            return
+        try:
+            file = AccessFile(path, line_of)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise StartError(f"the access log {path} cannot be written: {reason}") from None
+        self._access.addObserver(file)
+        # What logrotate sends after it has renamed the file.
+        signal(SIGHUP, lambda *_: self._reactor.callFromThread(file.reopen))
 
     def _listen_for_control(self) -> None:
         path = self._config.data / SOCKET_NAME
@@ -236,6 +254,11 @@ def _stop(port: IListeningPort) -> Deferred[Any]:
 
 def _nothing(_: object) -> None:
     return None
+
+
+def _cannot_listen(name: str, door: Door, failure: Failure) -> StartError:
+    why = _why_not(failure.value)
+    return StartError(f"{name}: {door.kind} cannot listen on {door.endpoint}: {why}")
 
 
 def _why_not(error: BaseException | None) -> str:

@@ -92,6 +92,7 @@ class Stream:
         self._appender: Appender
         self._time_ns = 0
         self._syncing = False
+        self._disk_full = False
         self._drained: Deferred[None] | None = None
 
     # --- opening --------------------------------------------------------------------------
@@ -169,6 +170,7 @@ class Stream:
             "seq": machine.seq,
             "waiting": len(self._order),
             "owed": len(machine.outbox),
+            "disk_full": self._disk_full,
             "failed": machine.failed,
             "keys": len(machine.keys),
         }
@@ -212,6 +214,9 @@ class Stream:
         written.addErrback(self._halt, batch)
 
     def _durable(self, _: object, batch: Batch, time_ns: int) -> None:
+        if self._disk_full:
+            self._disk_full = False
+            log.info("{name}: there is room again", name=self.name)
         entries = self._order.place(batch, time_ns)
         self._syncing = False
         self._pump()
@@ -250,7 +255,9 @@ class Stream:
     def _not_durable(self, failure: Failure, batch: Batch) -> Failure | None:
         if not failure.check(NoRoom):
             return failure
-        log.error("{name}: {reason}", name=self.name, reason=failure.getErrorMessage())
+        if not self._disk_full:
+            self._disk_full = True
+            log.error("{name}: {reason}", name=self.name, reason=failure.getErrorMessage())
         self._order.settle(batch)
         self._syncing = False
         self._fail(batch, NoRoom, failure.getErrorMessage())
@@ -327,6 +334,7 @@ class Stream:
         """Let go of a journal that was opened and not begun; nothing is written."""
         self.mood = step(self.mood, Mood.HALTED)
         self._disk.close()
+        self._drained = succeed(None)
 
     def _when_closed(self) -> Deferred[None]:
         if self._drained is None:

@@ -143,9 +143,11 @@ class Running:
         self.clock.advance(seconds)
         self._turn()
 
-    def restart(self) -> None:
-        """Stop in good order and start again."""
+    def restart(self, app_class: type[App] | None = None) -> None:
+        """Stop in good order and start again; with ``app_class``, start changed code."""
         self.result(self.stream.close())
+        if app_class is not None:
+            self._app_class, self._definition = app_class, definition_of(app_class)
         self._open()
 
     def crash(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
+import string
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -24,10 +25,12 @@ _NO_TEXT: Final = frozenset(
     }
 )  # slow, or not for text
 
+_BASE64: Final = frozenset(string.ascii_letters + string.digits + "+/")
+_NOT_BASE64: Final = bytes(n for n in range(256) if chr(n) not in _BASE64)
+
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]{0,2000})\?=")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
 _CONTINUED = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -78,9 +81,14 @@ def _word_bytes(encoding: str, text: str) -> bytes:
     return binascii.a2b_qp(data, header=True)
 
 
+def base64_letters(data: bytes) -> bytes:
+    """Return only what means something in base64; the padding at its end does not."""
+    return data.translate(None, _NOT_BASE64)
+
+
 def from_base64(data: bytes) -> bytes:
     """Return what base64 says, as far as it says anything; other characters are skipped."""
-    bare = _NOT_BASE64.sub(b"", data)
+    bare = base64_letters(data)
     if len(bare) % 4 == 1:
         bare = bare[:-1]
     return binascii.a2b_base64(bare + b"=" * (-len(bare) % 4))

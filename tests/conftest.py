@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,6 +54,7 @@ class Container:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
         threading.Thread(target=self._read, args=(self.process, self._serving), daemon=True).start()
         return self.process
@@ -88,9 +90,10 @@ class Container:
         return int(door["where"].rpartition(":")[2])
 
     def kill(self) -> None:
-        """``kill -9``."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
+        """``kill -9``; a wrapper goes with it."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self._wait()
 
     def stop(self) -> int:

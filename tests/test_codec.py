@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import math
 import uuid
 
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from happy.codec import (
@@ -205,7 +206,7 @@ def test_fields_that_came_later_have_their_default():
     [
         (Grown(), [Full], "seq 5: .* event 'Grown' that nobody handles .known: Full"),
         (Grown(), [Mail], "known: none.*name='Grown'"),
-        (Grown(), [Regrown], "seq 5: event Grown has version 2 .* knows 3; add an upcaster"),
+        (Grown(), [Regrown], "seq 5: event Grown has version 2 .* knows 3; keep the old class .*version=2"),
     ],
 )
 def test_an_event_nobody_knows_is_refused_by_name(written, known, words):
@@ -217,7 +218,7 @@ def test_an_event_nobody_knows_is_refused_by_name(written, known, words):
 def test_an_event_that_does_not_fit_any_more_is_refused():
     """Promise 4: fields that changed their type without a new version name the fault."""
     old = msgspec.msgpack.encode(("Grown", 2, {"count": "many"}, "test"))
-    with pytest.raises(UnknownEvent, match=r"seq 5: event Grown version 2 .*count.*upcaster"):
+    with pytest.raises(UnknownEvent, match=r"seq 5: event Grown version 2 .*count.*raise its version"):
         decoder(Grown).entry(5, 1, old)
 
 
@@ -413,7 +414,8 @@ def test_what_json_has_no_form_for_says_how_it_is_written(field, word):
 
 @given(FULL)
 def test_every_event_can_be_read_from_json(event):
-    """All that may stand in an event has a form in JSON, out and in."""
+    """All that may stand in an event has a form in JSON, out and in, but for infinity."""
+    assume(math.isfinite(event.ratio))
     assert from_json(to_json(event), Full) == event
 
 

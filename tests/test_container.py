@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -81,6 +82,28 @@ def test_the_access_log_tells_each_answer(container, form, own_file):
     else:
         told = json.loads(line[line.index("{") :])
         assert (told["app"], told["status"], told["seqs"]) == ("numbers", 200, [1])
+
+
+def test_a_rotated_access_log_goes_on_in_a_new_file(container):
+    """After SIGHUP a renamed access log is let go, and a new one begun."""
+    house = container(NUMBERS.replace('access = "off"', 'access_file = "access.log"')).start()
+    log = house.folder / "access.log"
+    take(house, "numbers")
+    log.rename(house.folder / "access.log.1")
+    house.process.send_signal(signal.SIGHUP)
+    house.status()  # the reactor has had its turn
+    take(house, "numbers")
+    assert (house.folder / "access.log.1").read_text().count("/next") == 1
+    assert log.read_text().count("/next") == 1
+
+
+def test_an_access_log_that_cannot_be_written_ends_the_start(container):
+    """It is one sentence, before any application serves, and no process is left."""
+    house = container(NUMBERS.replace('access = "off"', 'access_file = "no/such/folder/log"'))
+    assert house.launch().wait(60) == 1
+    house._serving.wait(10)
+    assert "cannot be written: no such file or directory" in house.lines[-1]
+    assert "Traceback" not in "\n".join(house.lines)
 
 
 def test_a_running_request_is_finished_when_the_container_stops(container):

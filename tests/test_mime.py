@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import email
+import email.message
 import email.policy
+import io
 import random
 import time
+import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.mime import DEPTH_MAX, PARTS_MAX, read_message
+from happy.mime import (
+    BLOCK_BYTES,
+    DASHES_MAX,
+    DEPTH_MAX,
+    HEADERS_BYTES_MAX,
+    PARTS_MAX,
+    bytes_of,
+    decoded,
+    read_message,
+    text_of,
+)
+
+MIB = 1024 * 1024
+MIXED = b"Content-Type: multipart/mixed; boundary=b\n\n"
+
+
+class Dripping:
+    """A source that gives fewer bytes than it is asked for, as sources may."""
+
+    def __init__(self, data, sizes):
+        self._source = io.BytesIO(data)
+        self._sizes = list(sizes)
+
+    def read(self, size=-1):
+        wanted = self._sizes.pop() if self._sizes else size
+        return self._source.read(max(1, min(size, wanted)))
+
+
+def raw(message, part):
+    """Return a part's bytes as they stand in the message."""
+    return message[part.start : part.end]
+
+
+# --- any message ---------------------------------------------------------------------------------
 
 BITS = [
     *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b":", b";", b"=", b"--b", b"\n--b\n", b"\n--b--"),
@@ -23,21 +60,56 @@ BITS = [
 SOUP = st.lists(st.one_of(st.sampled_from(BITS), st.binary(max_size=4)), max_size=60).map(b"".join)
 
 
-@given(SOUP)
-def test_any_message_can_be_read(soup):
-    """Whatever the bytes: there are parts, and their text can be written."""
-    for message in (soup, b"Content-Type: multipart/mixed; boundary=b\n\n" + soup):
+
+SIZES = st.lists(st.integers(1, 90), max_size=400)
+
+
+@given(SOUP, SIZES)
+def test_any_message_can_be_read(soup, sizes):
+    """Whatever the bytes, and however they are cut into blocks: there are the same parts.
+
+    A part stands within the one that it is in, and its text can be written.
+    """
+    for message in (soup, MIXED + soup):
         found = read_message(message)
+        assert found == read_message(Dripping(message, sizes))
         assert 1 <= len(found.parts) <= PARTS_MAX
-        for part in found.parts:
-            assert part.raw in message
+        around = []
+        for number, part in enumerate(found.parts):
+            assert part.number == number
             assert 0 <= part.depth <= DEPTH_MAX
-            part.text.encode()
+            del around[part.depth :]
+            assert len(around) == part.depth
+            assert part.within <= part.depth
+            begin, end = (around[-1].start, around[-1].end) if around else (0, len(message))
+            assert begin <= part.start <= part.end <= end
+            around.append(part)
+            text_of(message, part).encode()
             part.filename.encode()
-            assert part.content_type.count("/") == 1
-            assert isinstance(part.payload, bytes)
+            assert part.shown_name.isprintable()
+            assert part.kind.count("/") == 1
+            assert part.size >= 0
+        for part, after in pairwise(found.leaves):
+            assert part.end <= after.start
         found.body()
 
+
+@given(
+    st.binary(max_size=3_000),
+    st.sampled_from(["base64", "quoted-printable", "8bit", ""]),
+    st.lists(st.integers(1, 50)),
+)
+def test_decoding_does_not_depend_on_the_blocks(body, encoding, sizes):
+    """Cut anywhere, even in the middle of a code, bytes decode to the same."""
+    message = f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode() + body
+    (part,) = read_message(message).parts
+    whole = b"".join(decoded(message, part))
+    assert b"".join(decoded(Dripping(message, sizes), part)) == whole
+    if not encoding or encoding == "8bit":
+        assert whole == body
+
+
+# --- good messages -------------------------------------------------------------------------------
 
 LETTER = (
     b"Subject: parts\r\nContent-Type: multipart/mixed; boundary=out\r\n\r\nnot shown\r\n--out\r\n"

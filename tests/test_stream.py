@@ -752,6 +752,21 @@ def test_closing_what_was_never_opened():
     assert house.stream.mood is Mood.CLOSED
 
 
+def test_a_stream_that_is_abandoned_writes_nothing(house):
+    """Opened and not begun, it is let go of at once; its thread, not started, is not waited for."""
+    house.say(Add())
+    house.restart()
+    before = house.kinds()
+    house.stream.abandon()
+    assert isinstance(house.submit(Add()).error, Halted)
+    closed = []
+    house.stream.close().addCallback(closed.append)
+    assert closed == [None]
+    assert not house.jobs
+    assert house.kinds() == before
+    assert house.open().state.total == 1
+
+
 def test_a_journal_with_an_event_nobody_handles_is_refused(house):
     """Promise 4: opening names the event that cannot be replayed, and lets go of the disk."""
     house.say(Add())

@@ -17,7 +17,7 @@ Write to ``dev-subscribe@lists.example`` to join ``dev@lists.example``, to
 - ``joining`` and ``letters``: requests, and their confirmation by mail or by web.
 - ``posting``: who may write, and what each subscriber gets.
 - ``bounces`` and ``owner``: mail that came back, and mail to people.
-- ``archive`` and ``parts``: filing a letter, and finding what is in it.
+- ``archive``: filing a letter, and what the pages ask.
 - ``web``, with ``shown``, ``text`` and ``download``: the pages.
 """
 

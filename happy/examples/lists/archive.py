@@ -28,7 +28,7 @@ from happy.examples.lists.model import (
 )
 from happy.examples.lists.text import plain_text
 from happy.message import Header
-from happy.mime import read_message
+from happy.mime import read_message, text_of
 
 SUBJECT_CHARS_MAX: Final = 200
 AUTHOR_CHARS_MAX: Final = 80
@@ -120,7 +120,7 @@ def _excerpt(mail: Mail) -> str:
         return ""
     letter = read_message(mail.content)
     part = letter.body("text/plain") or letter.body("text/html")
-    return plain_text(part.content_type, part.text)[:EXCERPT_CHARS_MAX] if part else ""
+    return plain_text(part.kind, text_of(mail.content, part))[:EXCERPT_CHARS_MAX] if part else ""
 
 
 # --- asking: what the pages show ---------------------------------------------------------------

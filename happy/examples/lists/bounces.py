@@ -20,7 +20,7 @@ from happy import Context, Mail, MailFailed
 from happy.examples.lists import joining, letters
 from happy.examples.lists.model import Lists, key_of
 from happy.message import Header, parse_header
-from happy.mime import read_message
+from happy.mime import bytes_of, read_message
 
 COUNTED_EVERY: Final = timedelta(days=1)
 FORGOTTEN_AFTER: Final = timedelta(days=14)
@@ -52,8 +52,8 @@ def says_failed(mail: Mail) -> bool:
         return not mail.reverse_path and _by_machine(header)
     if isinstance(mail.content, bytes):
         for part in read_message(mail.content).parts:
-            if part.content_type == "message/delivery-status":
-                return b"failed" in map(bytes.lower, _ACTION.findall(part.payload))
+            if part.kind == "message/delivery-status":
+                return b"failed" in map(bytes.lower, _ACTION.findall(bytes_of(mail.content, part)))
     return header.content_type.parameters.get("report-type") == "delivery-status"
 
 

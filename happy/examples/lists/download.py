@@ -13,7 +13,7 @@ from twisted.web.server import Request as HttpRequest
 from zope.interface import implementer
 
 from happy.app import BlobReader
-from happy.examples.lists.parts import BLOCK_BYTES, Part
+from happy.mime import BLOCK_BYTES, Part
 
 IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What a browser may take for what it says it is: pictures, in formats without scripts."""

@@ -23,9 +23,9 @@ from happy import App, BadRequest, Refused, query
 from happy.examples.lists import archive
 from happy.examples.lists.download import content_disposition, kind_to_send, send
 from happy.examples.lists.model import Action, Ask, Confirm, Leave, Message, checked_address
-from happy.examples.lists.parts import decoded
 from happy.examples.lists.shown import find_part, opener, shown_of
 from happy.examples.lists.text import as_html, obscured
+from happy.mime import decoded
 from happy.wire.http import query_int
 
 _PAGES_MAX: Final = 100_000

@@ -1,0 +1,147 @@
+"""A real Postfix with the shipped lines, in a folder of its own and on a port of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conftest import need
+from edge_kit import answers, free_port, need_root, open_folder, shipped, wait_until
+
+HOSTNAME = "mx.lists.example"
+
+# What every Postfix has, as far as it is needed here. Mail for elsewhere goes to the sink.
+MAIN = """
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/mail.log
+maillog_file_prefixes = {folder}
+myhostname = {hostname}
+mydestination = localhost
+alias_maps =
+local_recipient_maps =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.1/32
+smtpd_peername_lookup = no
+relayhost = [127.0.0.1]:{smarthost}
+"""
+MASTER = """
+127.0.0.1:{port} inet n - n - - smtpd
+pickup    unix n - n 60   1 pickup
+cleanup   unix n - n -    0 cleanup
+qmgr      unix n - n 300  1 qmgr
+rewrite   unix - - n -    - trivial-rewrite
+bounce    unix - - n -    0 bounce
+defer     unix - - n -    0 bounce
+trace     unix - - n -    0 bounce
+verify    unix - - n -    1 verify
+flush     unix n - n 1000 0 flush
+proxymap  unix - - n -    - proxymap
+smtp      unix - - n -    - smtp
+relay     unix - - n -    - smtp
+showq     unix n - n -    - showq
+error     unix - - n -    - error
+retry     unix - - n -    - error
+local     unix - n n -    - local
+anvil     unix - - n -    1 anvil
+scache    unix - - n -    1 scache
+postlog   unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix:
+    """A running Postfix: ``port`` takes mail; 127.0.0.1 may relay, 127.0.0.2 is a stranger."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+
+    @property
+    def log(self) -> str:
+        """What it logged so far."""
+        return (self.folder / "mail.log").read_text(errors="replace")
+
+    def command(self, program: str, *arguments: str) -> str:
+        """Run one of Postfix's own programs on this instance; return what it says."""
+        done = subprocess.run(
+            [need(program), "-c", str(self.folder / "etc"), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def swaks(self, *arguments: str, stranger: bool = False, ok: bool = True) -> str:
+        """Hand in a message with the real swaks; return the conversation."""
+        command = [need("swaks"), "--server", f"127.0.0.1:{self.port}", "--helo", "client.example"]
+        command += ["--local-interface", "127.0.0.2" if stranger else "127.0.0.1"]
+        done = subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=40,
+            check=False,
+        )
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr + self.log
+        return done.stdout
+
+    def queued(self) -> list[str]:
+        """Return the recipients that mail in the queue still waits for."""
+        entries = map(json.loads, self.command("postqueue", "-j").splitlines())
+        return [to["address"] for entry in entries for to in entry["recipients"]]
+
+    def flush(self) -> None:
+        """Try all that waits in the queue now, not in five minutes."""
+        self.command("postqueue", "-f")
+
+
+@contextmanager
+def postfix(*, happy: int, smarthost: int) -> Iterator[Postfix]:
+    """Run a Postfix that relays lists.example to the port ``happy``, all else to ``smarthost``."""
+    program = need("postfix")
+    need_root()
+    with open_folder() as folder:
+        port = free_port()
+        (folder / "etc").mkdir()
+        around = MAIN.format(folder=folder, hostname=HOSTNAME, smarthost=smarthost)
+        lines = shipped("postfix/main.cf", {"[127.0.0.1]:2525": f"[127.0.0.1]:{happy}"})
+        (folder / "etc/main.cf").write_text(around + lines)
+        (folder / "etc/master.cf").write_text(MASTER.format(port=port))
+        one = Postfix(folder, port)
+        with (folder / "out").open("wb") as out:
+            process = subprocess.Popen(
+                [program, "-c", str(folder / "etc"), "start-fg"],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        try:
+            wait_until(lambda: process.poll() is not None or answers(port), "Postfix answers")
+            assert process.poll() is None, (folder / "out").read_text() + one.log
+            yield one
+            complaints = re.findall(r"(?m)^.*(?:warning|error|fatal|panic): .*$", one.log)
+            assert complaints == []
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End Postfix and all its daemons."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
