@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,19 +66,24 @@ class Postfix:
     @property
     def log(self) -> str:
         """What it logged so far."""
-        return (self.folder / "mail.log").read_text(errors="replace")
+        log = self.folder / "mail.log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def command(self, program: str, *arguments: str) -> str:
         """Run one of Postfix's own programs on this instance; return what it says."""
-        done = subprocess.run(
-            [need(program), "-c", str(self.folder / "etc"), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+        with tempfile.TemporaryFile("w+") as said:  # not a pipe, which a daemon would keep open
+            done = subprocess.run(
+                [need(program), "-c", str(self.folder / "etc"), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                timeout=30,
+                check=False,
+            )
+            said.seek(0)
+            words = said.read()
+        assert done.returncode == 0, words + self.log
+        return words
 
     def swaks(self, *arguments: str, stranger: bool = False, ok: bool = True) -> str:
         """Hand in a message with the real swaks; return the conversation."""
@@ -109,39 +113,21 @@ class Postfix:
 @contextmanager
 def postfix(*, happy: int, smarthost: int) -> Iterator[Postfix]:
     """Run a Postfix that relays lists.example to the port ``happy``, all else to ``smarthost``."""
-    program = need("postfix")
+    need("postfix")
     need_root()
     with open_folder() as folder:
-        port = free_port()
+        one = Postfix(folder, free_port())
         (folder / "etc").mkdir()
+        (folder / "queue").mkdir()
         around = MAIN.format(folder=folder, hostname=HOSTNAME, smarthost=smarthost)
         lines = shipped("postfix/main.cf", {"[127.0.0.1]:2525": f"[127.0.0.1]:{happy}"})
         (folder / "etc/main.cf").write_text(around + lines)
-        (folder / "etc/master.cf").write_text(MASTER.format(port=port))
-        one = Postfix(folder, port)
-        with (folder / "out").open("wb") as out:
-            process = subprocess.Popen(
-                [program, "-c", str(folder / "etc"), "start-fg"],
-                stdout=out,
-                stderr=out,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        (folder / "etc/master.cf").write_text(MASTER.format(port=one.port))
+        one.command("postfix", "start")
         try:
-            wait_until(lambda: process.poll() is not None or answers(port), "Postfix answers")
-            assert process.poll() is None, (folder / "out").read_text() + one.log
+            wait_until(lambda: answers(one.port), "Postfix answers")
             yield one
             complaints = re.findall(r"(?m)^.*(?:warning|error|fatal|panic): .*$", one.log)
             assert complaints == []
         finally:
-            stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End Postfix and all its daemons."""
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            one.command("postfix", "stop")

@@ -206,7 +206,11 @@ def test_fields_that_came_later_have_their_default():
     [
         (Grown(), [Full], "seq 5: .* event 'Grown' that nobody handles .known: Full"),
         (Grown(), [Mail], "known: none.*name='Grown'"),
-        (Grown(), [Regrown], "seq 5: event Grown has version 2 .* knows 3; keep the old class .*version=2"),
+        (
+            Grown(),
+            [Regrown],
+            "seq 5: event Grown has version 2 .* knows 3; keep the old class .*version=2",
+        ),
     ],
 )
 def test_an_event_nobody_knows_is_refused_by_name(written, known, words):
@@ -218,7 +222,9 @@ def test_an_event_nobody_knows_is_refused_by_name(written, known, words):
 def test_an_event_that_does_not_fit_any_more_is_refused():
     """Promise 4: fields that changed their type without a new version name the fault."""
     old = msgspec.msgpack.encode(("Grown", 2, {"count": "many"}, "test"))
-    with pytest.raises(UnknownEvent, match=r"seq 5: event Grown version 2 .*count.*raise its version"):
+    with pytest.raises(
+        UnknownEvent, match=r"seq 5: event Grown version 2 .*count.*raise its version"
+    ):
         decoder(Grown).entry(5, 1, old)
 
 

@@ -75,8 +75,12 @@ def test_postfix_relays_mail_for_the_lists(relay, house):
     to = ("--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
     relay.swaks(*to, "--header", "Subject: let me in", stranger=True)
     wait_until(lambda: mail_events(house), "the mail is in the journal")
-    (entry,) = mail_events(house)
-    print(entry)
+    (mail,) = (entry["body"] for entry in mail_events(house))
+    assert mail["reverse_path"] == "ann@example.org"
+    assert mail["recipients"] == ["dev-subscribe@lists.example"]
+    content = mail["content"]["$utf8"]
+    assert content.startswith("Received: from client.example (unknown [127.0.0.2])\r\n")
+    assert "\r\nSubject: let me in\r\n" in content
     wait_until(lambda: relay.queued() == [], "the queue is empty")
 
 

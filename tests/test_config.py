@@ -22,8 +22,8 @@ from twisted.internet.testing import MemoryReactor
 
 from happy.codec import settings_from_bytes
 from happy.config import load
-from happy.config_reader import dotted
-from happy.endpoints import client_endpoint, server_endpoint
+from happy.config.endpoints import client_endpoint, server_endpoint
+from happy.config.reader import dotted
 from happy.errors import ConfigError
 from happy.limits import Limits
 

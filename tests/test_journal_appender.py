@@ -15,7 +15,7 @@ from happy.journal.disk import FileDisk
 from happy.journal.frame import FRAME_HEADER_SIZE, SEGMENT_HEADER_SIZE, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT, segment_name, segment_seq
 from happy.journal.replay import Reader
-from happy.memory_disk import MemoryDisk
+from happy.testing.disk import MemoryDisk
 
 JOURNAL = b"this journal's id"[:16]
 CAPACITY = SEGMENT_HEADER_SIZE + 500

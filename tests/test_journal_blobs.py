@@ -12,7 +12,7 @@ from happy.event import Blob
 from happy.journal.blobs import Blobs
 from happy.journal.disk import FileDisk
 from happy.journal.names import BLOBS
-from happy.memory_disk import MemoryDisk
+from happy.testing.disk import MemoryDisk
 
 
 def at_once(work):

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from happy.errors import JournalError, Locked, NoRoom, SyncFailed
 from happy.journal.disk import FileDisk
 from happy.journal.names import LOCK
-from happy.memory_disk import MemoryDisk
+from happy.testing.disk import MemoryDisk
 
 
 @pytest.fixture(params=["file", "memory"])

@@ -33,8 +33,8 @@ from happy.journal.names import part_name, segment_name, torn_name
 from happy.journal.recovery import DECISIONS, Decision, Finding, Place
 from happy.journal.replay import Reader
 from happy.limits import Limits
-from happy.memory_disk import MemoryDisk
 from happy.opening import open_application
+from happy.testing.disk import MemoryDisk
 from happy.world import World
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from happy.journal.frame import (
 from happy.journal.names import QUARANTINE, segment_name, segment_seq
 from happy.journal.recovery import Finding
 from happy.journal.replay import Reader
-from happy.memory_disk import MemoryDisk
+from happy.testing.disk import MemoryDisk
 
 JOURNAL = b"this journal's id"[:16]
 OTHER_JOURNAL = b"another journal!"

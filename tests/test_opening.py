@@ -15,8 +15,8 @@ from happy.journal.disk import FileDisk
 from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
 from happy.journal.names import NEXT_SEGMENT, segment_name, torn_name
 from happy.limits import Limits
-from happy.memory_disk import MemoryDisk
 from happy.opening import open_application
+from happy.testing.disk import MemoryDisk
 from happy.world import World
 
 LIMITS = Limits(segment_bytes_max=SEGMENT_HEADER_SIZE + 300)

@@ -1,15 +1,4 @@
-r"""Testing an application: the whole of it, in memory, on a clock of the test's own.
-
-::
-
-    with running(NumberService) as app:
-        assert app.post("/next").text == "1\n"
-        app.crash()
-        assert app.post("/next").text == "2\n"
-
-Requests and mail go through the real doors, events through the real order and journal; only
-the sockets, the disk, the clock and the smarthost are stand-ins. Nothing sleeps.
-"""
+"""An application that runs in a test: the kit behind ``happy.testing``."""
 
 from __future__ import annotations
 
@@ -29,9 +18,9 @@ from happy.codec import to_json
 from happy.effects import Call, Owed, SendMail
 from happy.event import CallEnded, Configured, Exchange, Mail, MailFailed, MailSent
 from happy.limits import Limits
-from happy.memory_disk import MemoryDisk
-from happy.memory_doors import MailReply, Response, ask, send_mail
 from happy.stream import Stream
+from happy.testing.disk import MemoryDisk
+from happy.testing.doors import MailReply, Response, ask, send_mail
 from happy.wire.http import site_for
 from happy.wire.smtp import smtp_factory
 from happy.world import World
@@ -301,13 +290,3 @@ class _Elsewhere:
 
     def stop(self) -> Deferred[None]:
         return succeed(None)
-
-
-__all__ = [
-    "MailReply",
-    "MemoryDisk",
-    "Response",
-    "Running",
-    "message",
-    "running",
-]

@@ -21,7 +21,7 @@ from happy.errors import DefinitionError
 _SPEC: Final = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _NOT_THE_AUTHORS: Final = (
     "<frozen ",
-    f"{Path(__file__).parent}/",
+    f"{Path(__file__).parent.parent}/",
     *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")),
 )
 

@@ -20,9 +20,9 @@ import cattrs
 import idna
 
 from happy.codec import strict_converter
-from happy.endpoints import Endpoint, absolute, client_endpoint, server_endpoint
+from happy.config.endpoints import Endpoint, absolute, client_endpoint, server_endpoint
+from happy.config.lines import KeyPath, Place
 from happy.errors import ConfigError
-from happy.toml_lines import KeyPath, Place
 
 Doors = NewType("Doors", tuple[Endpoint, ...])
 """One server endpoint, or a list of them."""

@@ -19,9 +19,11 @@ import msgspec
 from attrs import frozen
 
 from happy.app import App, Definition
-from happy.app_import import import_application, importable_from
 from happy.codec import settings_from_bytes
-from happy.config_reader import (
+from happy.config.endpoints import Endpoint
+from happy.config.imports import import_application, importable_from
+from happy.config.lines import KeyPath, toml_lines
+from happy.config.reader import (
     ConfigReader,
     Doors,
     HostName,
@@ -30,11 +32,9 @@ from happy.config_reader import (
     did_you_mean,
     dotted,
 )
-from happy.endpoints import Endpoint
 from happy.errors import ConfigError
 from happy.event import Mail
 from happy.limits import Limits
-from happy.toml_lines import KeyPath, toml_lines
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
 _NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a letter"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from happy.toml_lines import toml_lines
+from happy.config.lines import toml_lines
 
 
 def every_path(value, path=()):

@@ -6,8 +6,8 @@ import pytest
 from klein import Klein
 
 from happy import App, MailRoutes, Table, state, table
-from happy.memory_doors import MailReply, Response
 from happy.testing import message, running
+from happy.testing.doors import MailReply, Response
 
 
 @state
