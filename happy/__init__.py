@@ -26,6 +26,7 @@ from happy.event import (
     MailSent,
     event,
 )
+from happy.message import Mailbox, compose, parse_header
 from happy.routes import MailRoutes
 from happy.state import Table, state, table
 
@@ -47,12 +48,15 @@ __all__ = [
     "MailFailed",
     "MailRoutes",
     "MailSent",
+    "Mailbox",
     "Refused",
     "SendMail",
     "Table",
     "Unavailable",
+    "compose",
     "event",
     "handles",
+    "parse_header",
     "query",
     "state",
     "table",

@@ -32,6 +32,7 @@ FILENAME_CHARS_MAX: Final = 100
 _SUFFIXES: Final = {"text/html": ".html", "message/rfc822": ".eml", "text/calendar": ".ics"}
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})
 _ENCODINGS: Final = frozenset({"base64", "quoted-printable"})
+_BLANKS: Final = b" \t"
 _HEADER_STOP: Final = re.compile(rb"\n(?:\r?\n|--)")
 
 
@@ -341,8 +342,8 @@ class _Scan:
         reach = at + 1 + LINE_BYTES_MAX
         while (end := self._block.find(b"\n", at + 1, reach)) < 0:
             if len(self._block) >= reach or not self._more():
-                return self._block[at + 1 : reach].rstrip(), min(reach, len(self._block)) - 1
-        return self._block[at + 1 : end].rstrip(), end
+                return self._block[at + 1 : reach].rstrip(_BLANKS), min(reach, len(self._block)) - 1
+        return self._block[at + 1 : end].removesuffix(b"\r").rstrip(_BLANKS), end
 
     def _forget(self, end: int) -> None:
         self._block = self._block[end:]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from attrs import evolve
+from treq.testing import RequestTraversalAgent
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
@@ -12,7 +15,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone, ResponseFailed, ResponseNeverReceived
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface import implementer
@@ -25,12 +29,16 @@ from happy.wire.call_out import CallOut
 
 CALL = Call("POST", "http://api.example/pay", b"42", (("X-A", "1"), ("X-A", "2")), tag="t")
 
+GET = evolve(CALL, method="GET", body=b"")
+
 
 class Response:
     """An answer whose body the test sends."""
 
     def __init__(self, code):
         self.code = code
+        self.length = UNKNOWN_LENGTH
+        self.headers = Headers()
         self.transport = StringTransport()
 
     def deliverBody(self, protocol):
@@ -43,10 +51,11 @@ class Response:
         self.protocol.connectionLost(Failure(reason or ResponseDone()))
 
 
+@implementer(IAgent)
 class World:
     """An agent in memory, and everything else that a runner needs."""
 
-    def __init__(self, **limits):
+    def __init__(self, agent=None, **limits):
         self.clock = Clock()
         self.requests = []
         self.waiting = []
@@ -54,7 +63,7 @@ class World:
         self.busy = 0
         self.cancel_error = CancelledError
         self.runner = CallOut(
-            agent=self,
+            agent=agent or self,
             submit=self.submit,
             key_of="j:{0[0]}:{0[1]}".format,
             limits=Limits(**limits),
@@ -64,7 +73,7 @@ class World:
     def request(self, method, uri, headers=None, bodyProducer=None):
         body = StringTransport()
         if bodyProducer is not None:
-            assert bodyProducer.startProducing(body).called
+            run(bodyProducer.startProducing(body))
             assert bodyProducer.length == len(body.value())
         self.requests.append((method, uri, headers, body.value()))
         self.waiting.append(Deferred(lambda d: d.errback(self.cancel_error())))
@@ -190,19 +199,31 @@ def test_no_line_break_gets_into_a_header(header):
     [
         evolve(CALL, url="ftp://x.example/"),
         evolve(CALL, url="http://\u00fc\ud800/"),
-        evolve(CALL, url="http://x.example/ a\r\nb"),
         evolve(CALL, url=""),
         evolve(CALL, method="GET /\r\n"),
     ],
 )
 def test_what_is_no_request_ends_with_a_reason(call):
     """A URL or method that cannot be sent is an end like any other, with Twisted's own agent."""
-    world = World()
-    world.runner._agent = Agent(reactor)
+    world = World(Agent(reactor))
     world.owe(call=call)
     (event,) = world.events
     assert event.status == 0
     assert event.error
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://x.example/ a\r\nB: c", b"http://x.example/%20a%0D%0AB:%20c"),
+        ("http://b\u00fccher.example/\u00fc?\u00fc", b"http://xn--bcher-kva.example/%C3%BC?%C3%BC"),
+    ],
+)
+def test_what_cannot_stand_in_a_request_line_is_escaped(url, sent):
+    """A URL may have any letters; none of them ends the request line."""
+    world = World()
+    world.owe(call=evolve(CALL, url=url))
+    assert world.requests[0][1] == sent
 
 
 def test_the_rest_waits_its_turn():
@@ -242,6 +263,62 @@ def test_stop_waits_and_then_cuts():
     world.owe(9)
     assert len(world.requests) == 2
     assert world.clock.getDelayedCalls() == []
+
+
+# --- what is left alone --------------------------------------------------------------------------
+
+
+class Server(Resource):
+    """A server in memory that answers each request the same, and keeps the headers it saw."""
+
+    isLeaf = True
+
+    def __init__(self, status, body, **headers):
+        super().__init__()
+        self.seen = []
+        self.answer = status, body, headers
+
+    def render_GET(self, request):
+        self.seen.append(request.requestHeaders.copy())
+        status, body, headers = self.answer
+        request.setResponseCode(status)
+        for name, value in headers.items():
+            request.setHeader(name.replace("_", "-"), value)
+        return body
+
+
+def world_with(server):
+    """Return a world whose calls go to a server, and one call that was made."""
+    world = World(RequestTraversalAgent(server), call_body_bytes_max=1_000)
+    world.owe(call=GET)
+    return world
+
+
+def test_a_redirect_is_an_answer():
+    """Nothing is asked of another place than the one that was owed."""
+    server = Server(302, b"there", location="http://other.example/")
+    world = world_with(server)
+    assert world.events == [CallEnded(7, 1, "t", 302, b"there")]
+    assert len(server.seen) == 1
+
+
+def test_no_cookie_is_carried_over():
+    """What one answer sets, no other call sends: calls know nothing of each other."""
+    server = Server(200, b"", set_cookie="a=b; Path=/")
+    world = world_with(server)
+    world.owe(8, GET)
+    assert len(world.events) == 2
+    assert [headers.hasHeader("cookie") for headers in server.seen] == [False, False]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip", "br", "GZIP"])
+def test_a_content_coding_is_not_undone(coding):
+    """A body is handed on as it came, so that a short one cannot fill the memory."""
+    packed = gzip.compress(bytes(50_000))
+    server = Server(200, packed, content_encoding=coding)
+    world = world_with(server)
+    assert world.events == [CallEnded(7, 1, "t", 200, packed)]
+    assert server.seen[0].getRawHeaders("accept-encoding") == ["identity"]
 
 
 # --- over real sockets -------------------------------------------------------------------------

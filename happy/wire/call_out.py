@@ -2,24 +2,27 @@
 
 A call is tried once. An answer, whatever its status, and a failure to get one both end the
 debt, as ``CallEnded``: what to do next is the application's to decide. After a crash the same
-call may be made again, with the same ``Idempotency-Key``.
+call may be made again, with the same ``Idempotency-Key``. A redirect is an answer like any
+other, and a body is handed on as it came: none in a content coding is asked for.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from attrs import frozen
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
 
 from happy.effects import Call, EffectId, Owed
@@ -37,57 +40,49 @@ class CallFailed(Exception):
     """There is no answer that could be handed on; the message says why."""
 
 
-@implementer(IBodyProducer)
-class _Body:
-    """A request body that is there already."""
+@implementer(IAgent)
+@frozen
+class _Plain:
+    """An agent below treq that leaves its decoder, which knows no bounds, nothing to do."""
 
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
+    agent: IAgent
 
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
+    def request(
+        self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
+    ) -> Deferred[IResponse]:
+        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self.agent.request(method, uri, headers, bodyProducer).addCallback(_as_it_came)
 
-    def pauseProducing(self) -> None:
-        """Nothing is held back: all was written at once."""
 
-    def resumeProducing(self) -> None:
-        """Nothing is left to write."""
-
-    def stopProducing(self) -> None:
-        """Nothing is left to write."""
+def _as_it_came(response: IResponse) -> IResponse:
+    response.headers.removeHeader(b"Content-Encoding")
+    return response
 
 
 class _Answer(Protocol):
     """Gathers the body of an answer, up to a size."""
 
     def __init__(self, bytes_max: int) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self.whole: Deferred[bytes] = Deferred(self._cut)
         self._body = bytearray()
         self._bytes_max = bytes_max
 
     def dataReceived(self, data: bytes) -> None:
         self._body += data
-        if len(self._body) > self._bytes_max:
-            self._body.clear()
-            self._end(CallFailed(f"the answer is longer than {self._bytes_max} bytes"))
-            self._abort()
+        if len(self._body) > self._bytes_max and not self.whole.called:
+            self.whole.errback(CallFailed(f"the answer is longer than {self._bytes_max} bytes"))
+            self._cut()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # An answer without a length ends with its connection (RFC 9112 section 6.3).
-        whole = reason.check(ResponseDone, PotentialDataLoss)
-        self._end(bytes(self._body) if whole else CallFailed("the answer broke off"))
-
-    def _end(self, end: bytes | CallFailed) -> None:
-        if self.done.called:
+        if self.whole.called:
             return
-        if isinstance(end, CallFailed):
-            self.done.errback(end)
+        # An answer without a length ends with its connection (RFC 9112 section 6.3).
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(bytes(self._body))
         else:
-            self.done.callback(end)
+            self.whole.errback(CallFailed("the answer broke off"))
 
-    def _abort(self) -> None:
+    def _cut(self, _: object = None) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -107,7 +102,7 @@ class CallOut:
         limits: Limits,
         clock: IReactorTime,
     ) -> None:
-        self._agent = agent
+        self._agent = _Plain(agent)
         self._key_of = key_of
         self._limits = limits
         self._clock = clock
@@ -140,19 +135,16 @@ class CallOut:
         assert isinstance(call, Call)
         status, body, error = 0, b"", ""
         asking = Deferred.fromCoroutine(self._ask(call, self._key_of(owed.id)))
+        asking.addTimeout(self._limits.call_timeout_s, self._clock, _too_late)
         self._asking.add(asking)
-        timeout_s = self._limits.call_timeout_s
-        alarm = self._clock.callLater(timeout_s, asking.cancel)
         try:
             status, body = await asking
         except Exception as failed:  # noqa: BLE001 - an agent may fail with anything
             if self._was_cut:
                 return  # our doing: it is simply still owed
-            error = _sentence(failed) if alarm.active() else f"no answer within {timeout_s} s"
+            error = _sentence(failed)
         finally:
             self._asking.discard(asking)
-            if alarm.active():
-                alarm.cancel()
         log.info("call {id}: {end}", id=owed.id, end=error or status)
         await self._ends.hand_in(CallEnded(*owed.id, call.tag, status, body, error))
 
@@ -163,19 +155,27 @@ class CallOut:
                 raise CallFailed(f"not a header: {name!a}")
             headers.addRawHeader(name, value)
         headers.setRawHeaders(b"Idempotency-Key", [key])
-        response: IResponse = await self._agent.request(
-            call.method.encode(),
-            call.url.encode(),
-            headers,
-            _Body(call.body) if call.body else None,
+        # A client of its own, so that no cookie outlives its call.
+        response: IResponse = await HTTPClient(self._agent).request(
+            call.method,
+            call.url,
+            headers=headers,
+            data=call.body,
+            allow_redirects=False,
+            unbuffered=True,
         )
         answer = _Answer(self._limits.call_body_bytes_max)
         response.deliverBody(answer)
-        return response.code, await answer.done
+        return response.code, await answer.whole
+
+
+def _too_late(_: object, timeout_s: float) -> NoReturn:
+    raise CallFailed(f"no answer within {timeout_s} s")
 
 
 def _sentence(error: BaseException) -> str:
     reasons = getattr(error, "reasons", None)
     if reasons:
         error = reasons[0].value
-    return f"{type(error).__name__}: {error}"[:_ERROR_CHARS_MAX]
+    kind = "" if isinstance(error, CallFailed) else f"{type(error).__name__}: "
+    return f"{kind}{error}"[:_ERROR_CHARS_MAX]

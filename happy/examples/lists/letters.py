@@ -10,9 +10,8 @@ from typing import Final
 
 from attrs import frozen
 
-from happy import Context
+from happy import Context, compose
 from happy.examples.lists.model import Lists, Request, Settings, Subscriber
-from happy.message import compose
 
 REQUEST_DAYS: Final = 3
 """How long a request waits for its confirmation."""
