@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -35,6 +35,8 @@ from happy.event import (
     TimerFired,
 )
 from happy.state import Undo
+
+_OURS: Final = frozenset((Configured, *SETTLING))  # one look for all the other events
 
 
 class RandomSource(Protocol):
@@ -102,17 +104,17 @@ class Machine:
         """
         outcomes: list[Outcome] = []
         for entry in entries:
-            if entry.seq != self.seq + 1:
-                raise ValueError(f"entry {entry.seq} after {self.seq}: not the next one")
-            outcomes.append(self._one(entry))
-            self.seq = entry.seq
+            seq = entry.seq
+            if seq != self.seq + 1:
+                raise ValueError(f"entry {seq} after {self.seq}: not the next one")
+            key = entry.key
+            outcomes.append(self._handle(entry) if key is None else self._keyed(key, entry))
+            self.seq = seq
             self.time_ns = entry.time_ns
         return outcomes
 
-    def _one(self, entry: Entry) -> Outcome:
-        if entry.key is None:
-            return self._handle(entry)
-        known = self.keys.get(entry.key)
+    def _keyed(self, key: str, entry: Entry) -> Outcome:
+        known = self.keys.get(key)
         if known is not None:
             return known.outcome
         outcome = self._handle(entry)
@@ -120,20 +122,21 @@ class Machine:
         if isinstance(outcome, FailedOutcome):
             # Its exception holds on to all that the handler had in hand.
             kept = FailedOutcome(outcome.seq)
-        self.keys.add(entry.key, Remembered(entry.fingerprint, entry.seq, kept))
+        self.keys.add(key, Remembered(entry.fingerprint, entry.seq, kept))
         return outcome
 
     def _handle(self, entry: Entry) -> Outcome:
         event = entry.event
-        if isinstance(event, SETTLING):
-            owed = self.outbox.settle(event)
-            if isinstance(event, TimerFired):
-                if owed is None:
-                    return Reply(None)
-                assert isinstance(owed.effect, Timer)
-                event = owed.effect.event
-        elif isinstance(event, Configured):
-            self._configure(entry.seq, event)
+        if type(event) in _OURS:
+            if isinstance(event, Configured):
+                self._configure(entry.seq, event)
+            else:
+                owed = self.outbox.settle(event)
+                if isinstance(event, TimerFired):
+                    if owed is None:
+                        return Reply(None)
+                    assert isinstance(owed.effect, Timer)
+                    event = owed.effect.event
         handler = self._handlers.get(type(event))
         if handler is None:
             return Reply(None)

@@ -8,7 +8,7 @@ the journals get their close marks, all within a bounded time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from signal import SIGHUP, signal
 from typing import Any, Final
 
@@ -24,9 +24,9 @@ from happy.app import App
 from happy.config import AppConfig, Config
 from happy.control import SOCKET_MODE, SOCKET_NAME, ControlFactory
 from happy.doors import Door, doors_of, runners_of
-from happy.errors import HappyError, StartError
+from happy.errors import HappyError, NoRoom, StartError
 from happy.event import Configured
-from happy.journal.disk import FileDisk
+from happy.journal.disk import FileDisk, network_file_system
 from happy.stream import Stream
 from happy.wire.access import (
     NAMESPACE,
@@ -57,18 +57,32 @@ class Hosted:
         self.config = config
         self._reactor = reactor
         world, self._thread = real_world(reactor, config.name)
-        disk = FileDisk(container.data / config.name)
+        self._path = container.data / config.name
+        disk = FileDisk(self._path)
         self.stream = Stream(config.name, config.definition, disk, world, config.limits)
         self.app: App = config.app(config.name, self.stream, config.settings, config.domains)
         self.doors = doors_of(self.app, config, container, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
 
-    def open(self) -> None:
+    def open(self, *, accept_tail_loss: bool) -> None:
         """Replay the journal; ``StartError`` says why not."""
         try:
-            self.stream.open()
+            self.stream.open(accept_tail_loss=accept_tail_loss)
+        except NoRoom:
+            raise StartError(
+                f"{self.config.name}: {self._path}: the disk is too full to start"
+            ) from None
         except HappyError as error:
             raise StartError(f"{self.config.name}: {error}") from error
+        served = network_file_system(self._path)
+        if served is not None:
+            log.warn(
+                "{name}: {path} is on {type}, which another machine serves: two processes may both "
+                "get the lock, and a sync may reach no disk; put it on a disk of this machine",
+                name=self.config.name,
+                path=self._path,
+                type=served,
+            )
 
     def begin(self) -> None:
         """Admit events; perform what is owed."""
@@ -109,14 +123,24 @@ class Hosted:
 class Container(Service):
     """The service that ``twistd happy`` runs.
 
-    ``give_up`` is called with a sentence when the container cannot start or cannot go on; it
-    must end the process with a status that is not 0.
+    ``give_up`` is called when the container cannot start or cannot go on, with the sentence that
+    the log has by then; it must end the process with a status that is not 0.
+    ``accept_tail_loss`` names the applications whose journals are opened though their ends may
+    be damaged.
     """
 
     name = "happy"
 
-    def __init__(self, config: Config, reactor: Any, give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        give_up: Callable[[str], None],
+        *,
+        accept_tail_loss: Collection[str] = (),
+    ) -> None:
         self._config = config
+        self._accept_tail_loss = accept_tail_loss
         self._reactor = reactor
         self._give_up = give_up
         self._ports: list[IListeningPort] = []
@@ -136,7 +160,7 @@ class Container(Service):
                     self._listen(hosted.config.name, door)
         except StartError as error:
             self._close_ports()
-            self._give_up(str(error))
+            self._fail(str(error))
 
     def startService(self) -> None:
         """Replay the journals and serve."""
@@ -145,14 +169,14 @@ class Container(Service):
         opened: list[Hosted] = []
         try:
             for hosted in self.hosted:
-                hosted.open()
+                hosted.open(accept_tail_loss=hosted.config.name in self._accept_tail_loss)
                 opened.append(hosted)
             self._open_access_log()
         except HappyError as error:
             for done in opened:
                 done.release()
             self._close_ports()
-            self._give_up(str(error))
+            self._fail(str(error))
             return
         for hosted in opened:
             hosted.begin()
@@ -197,7 +221,7 @@ class Container(Service):
         def too_late(_: object) -> None:
             if failures and self.running:
                 self._close_ports()
-                self._give_up(str(_cannot_listen(name, door, failures[0])))
+                self._fail(str(_cannot_listen(name, door, failures[0])))
 
         try:
             endpoint = serverFromString(self._reactor, door.endpoint)
@@ -240,7 +264,12 @@ class Container(Service):
         ports, self._ports = self._ports, []
         return gatherResults([_stop(port) for port in ports])
 
+    def _fail(self, sentence: str) -> None:
+        log.critical("{sentence}", sentence=sentence)
+        self._give_up(sentence)
+
     def _halted(self, reason: BaseException, name: str) -> None:
+        # The stream has said it in the log.
         self._close_ports()
         self._give_up(f"{name}: halted: {reason}")
 

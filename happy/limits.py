@@ -33,6 +33,7 @@ class Limits:
 
     # Journal.
     segment_bytes_max: int = _bound(64 * MIB)  # etcd's size: prepared in a moment, copied easily
+    journal_idle_mark_ms: int = _bound(50)  # a pause as long: then the last frame is vouched for
 
     # HTTP.
     http_request_line_bytes_max: int = _bound(8 * KIB)  # 414; what Apache and nginx allow

@@ -9,12 +9,12 @@ from twisted.logger import Logger
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder
-from happy.errors import Corrupt, NotAJournal
+from happy.errors import Ambiguous, Corrupt, NotAJournal
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import BLOBS, NEXT_SEGMENT, QUARANTINE, is_part
-from happy.journal.replay import Reader, Tail
+from happy.journal.replay import Reader, Tail, Torn
 from happy.limits import Limits
 from happy.world import World
 
@@ -54,8 +54,43 @@ def open_application(  # noqa: PLR0913 - all it is made of
     disk: Disk,
     world: World,
     limits: Limits,
+    *,
+    accept_tail_loss: bool = False,
 ) -> Opened:
     """Read a locked journal to its end, or begin one; a ``JournalError`` says why not."""
+
+    def new_salt() -> int:
+        return int.from_bytes(world.random_bytes(4), "little")
+
+    reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss)
+    try:
+        machine = _replay(name, definition, decoder, world, reader)
+    except Ambiguous as error:
+        raise Ambiguous(
+            f"{error}, or start once with --accept-tail-loss {name}, which cuts it off"
+        ) from None
+    tail = reader.tail
+    if tail is None:
+        _check_new(disk)
+        tail = create_journal(
+            disk, world.random_bytes(16), new_salt(), world.time_ns(), limits.segment_bytes_max
+        )
+    journal_id = tail.segment.header.journal_id
+    if machine is None:
+        machine = Machine(definition, journal_id, world.random_of)
+    _report(name, machine, reader)
+    if accept_tail_loss and (reader.torn is None or not reader.torn.accepted):
+        log.warn("{name}: nothing had to be lost: leave --accept-tail-loss away", name=name)
+    if NEXT_SEGMENT in disk.names():
+        disk.remove(NEXT_SEGMENT)
+    appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
+    return Opened(journal_id, machine, appender, tail)
+
+
+def _replay(
+    name: str, definition: Definition, decoder: EventDecoder, world: World, reader: Reader
+) -> Machine | None:
+    """Return a machine that everything was applied to; None when there is nothing."""
     machine: Machine | None = None
 
     def progress(done: int, total: int) -> None:
@@ -68,31 +103,11 @@ def open_application(  # noqa: PLR0913 - all it is made of
                 seq=machine.seq if machine is not None else 0,
             )
 
-    def machine_of(journal_id: bytes) -> Machine:
-        return Machine(definition, journal_id, world.random_of)
-
-    def new_salt() -> int:
-        return int.from_bytes(world.random_bytes(4), "little")
-
-    reader = Reader(disk, cut=True)
     for frame in reader.frames(progress):
         if machine is None:
-            machine = machine_of(reader.segments[0].header.journal_id)
+            machine = Machine(definition, reader.segments[0].header.journal_id, world.random_of)
         replay_frame(machine, decoder, frame)
-    tail = reader.tail
-    if tail is None:
-        _check_new(disk)
-        tail = create_journal(
-            disk, world.random_bytes(16), new_salt(), world.time_ns(), limits.segment_bytes_max
-        )
-    journal_id = tail.segment.header.journal_id
-    if machine is None:
-        machine = machine_of(journal_id)
-    _report(name, machine, reader)
-    if NEXT_SEGMENT in disk.names():
-        disk.remove(NEXT_SEGMENT)
-    appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
-    return Opened(journal_id, machine, appender, tail)
+    return machine
 
 
 def _check_new(disk: Disk) -> None:
@@ -111,12 +126,13 @@ def _report(name: str, machine: Machine, reader: Reader) -> None:
         return
     if reader.torn is not None:
         log.warn(
-            "{name}: {finding} at the end of {segment}, offset {offset}: it was never answered "
-            "and was cut off; its {size} bytes are kept in {kept}",
+            "{name}: {finding} at the end of {segment}, offset {offset}: {so} and was cut off; "
+            "its {size} bytes are kept in {kept}",
             name=name,
             finding=reader.torn.finding.value,
             segment=reader.torn.segment,
             offset=reader.torn.offset,
+            so=_lost(reader.torn) if reader.torn.accepted else "it was never answered",
             size=reader.torn.size,
             kept=reader.torn.kept,
         )
@@ -126,3 +142,11 @@ def _report(name: str, machine: Machine, reader: Reader) -> None:
         count=machine.seq,
         segments=len(reader.segments),
     )
+
+
+def _lost(torn: Torn) -> str:
+    """Return what was lost because somebody accepted it."""
+    if torn.count is None:
+        return f"whatever had seq {torn.seq} or higher may have been answered, is lost"
+    last = torn.seq + torn.count - 1
+    return f"what had seq {torn.seq} to {last} may have been answered, is lost"

@@ -6,7 +6,8 @@ An event comes from a door, is encoded, admitted by the ``order``, made durable 
 
 While a batch is being synced the next one gathers; when the sync returns, the next batch is
 sent to the disk first and the finished one is applied meanwhile. One batch is in flight, never
-two: that is what makes the durable offset in each frame true.
+two: that is what makes the durable offset in each frame true. When nothing has come for a
+while, an idle mark is written in the same way: it proves that the last batch was whole.
 
 There are two ways to fail. No room: nothing was written, the batch is refused and the
 application goes on. Anything else: nobody can know what is on the disk; the stream halts, the
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import define
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -50,6 +51,7 @@ from happy.event import (
     RefusedOutcome,
     Reply,
 )
+from happy.idle import IdleWatch
 from happy.journal.appender import Appender
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
@@ -63,7 +65,7 @@ from happy.world import World
 log = Logger()
 
 
-@frozen
+@define(eq=False)
 class _Waiter:
     answer: Deferred[Any]
     exchange: Exchange
@@ -87,6 +89,7 @@ class Stream:
         self._disk = disk
         self._world = world
         self._blobs = Blobs(disk, world.run_aside)
+        self._idle = IdleWatch(world.clock, limits.journal_idle_mark_ms / 1000, self._mark_idle)
         self._machine: Machine
         self._order: Order
         self._appender: Appender
@@ -97,15 +100,22 @@ class Stream:
 
     # --- opening --------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, *, accept_tail_loss: bool = False) -> None:
         """Lock the journal, replay it, and admit events from now on.
 
-        Raises a ``JournalError`` when the journal cannot be used; then nothing is left open.
+        Raises a ``JournalError`` when the journal cannot be used; then nothing is left open. With
+        ``accept_tail_loss``, an end that may be damaged is cut off instead of refused.
         """
         self._disk.lock()
         try:
             opened = open_application(
-                self.name, self._definition, self._decoder, self._disk, self._world, self.limits
+                self.name,
+                self._definition,
+                self._decoder,
+                self._disk,
+                self._world,
+                self.limits,
+                accept_tail_loss=accept_tail_loss,
             )
             self._blobs.sweep()
         except BaseException:
@@ -124,6 +134,12 @@ class Stream:
         keys_max = self.limits.keys_remembered_max
         self._configure(Configured(configured.settings, configured.domains, keys_max))
         self.debts.look()
+        self._idle.touch()
+
+    def stop(self) -> None:
+        """Do nothing any more of its own accord, as when the process has ended."""
+        self.debts.stop()
+        self._idle.stop()
 
     # --- what doors see -------------------------------------------------------------------
 
@@ -229,6 +245,7 @@ class Stream:
             for waiter in admitted.waiters:
                 self._release(waiter, entry.seq, outcome)
         self.debts.look()
+        self._idle.touch()
         self._look_if_drained()
 
     def _release(self, waiter: _Waiter, seq: int, outcome: Outcome) -> None:
@@ -265,6 +282,28 @@ class Stream:
         self._look_if_drained()
         return None
 
+    def _mark_idle(self) -> None:
+        """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
+        at_rest = self.mood is Mood.OPEN and not self._syncing and not self._disk_full
+        if not at_rest or self._appender.vouched:
+            return
+        self._syncing = True
+        self._mark(Kind.IDLE_MARK, "idle mark").addCallback(self._marked).addErrback(self._halt)
+
+    def _marked(self, _: object) -> None:
+        self._syncing = False
+        self._pump()
+
+    def _mark(self, kind: Kind, what: str) -> Deferred[Any]:
+        self._time_ns = time_ns = max(self._world.time_ns(), self._time_ns)
+
+        def no_room(failure: Failure) -> None:
+            # No harm: the next start reads to the end, and finds all of it.
+            failure.trap(NoRoom)
+            log.warn("{name}: there is no room for the {what}", name=self.name, what=what)
+
+        return self._world.run(partial(self._appender.mark, kind, time_ns)).addErrback(no_room)
+
     def _fail(self, batch: Batch, error: type[HappyError], reason: str) -> None:
         for admitted in batch.admitted:
             for waiter in admitted.waiters:
@@ -280,7 +319,7 @@ class Stream:
             log.critical("{name}: halted: {reason}", name=self.name, reason=reason)
             if not failure.check(JournalError):
                 log.failure("{name}: halted", failure, name=self.name)
-            self.debts.stop()
+            self.stop()
         if batch is not None:
             self._fail(batch, Halted, "a failure; whether this event was kept is not known")
         while self._order.waiting:
@@ -318,7 +357,7 @@ class Stream:
         match self.mood:
             case Mood.OPEN:
                 self.mood = step(self.mood, Mood.DRAINING)
-                self.debts.stop()
+                self.stop()
                 self._drained = Deferred()
                 self._drained.addCallback(lambda _: self._seal())
                 self._look_if_drained()
@@ -348,21 +387,13 @@ class Stream:
             self._drained.callback(None)
 
     def _seal(self) -> Deferred[None]:
+        self._idle.stop()
         if self.mood is Mood.HALTED:
             return self._world.run(self._disk.close)
-        time_ns = max(self._world.time_ns(), self._time_ns)
-        sealed = self._world.run(partial(self._appender.mark, Kind.CLOSE_MARK, time_ns))
-
-        def unsealed(failure: Failure) -> None:
-            if failure.check(NoRoom):
-                # No harm: the next start reads to the end, and finds all of it.
-                log.warn("{name}: closed without a mark, for want of room", name=self.name)
-            else:
-                self._halt(failure)
 
         def close(_: object) -> None:
             self._disk.close()
             if self.mood is not Mood.HALTED:
                 self.mood = step(self.mood, Mood.CLOSED)
 
-        return sealed.addErrback(unsealed).addCallback(close)
+        return self._mark(Kind.CLOSE_MARK, "close mark").addErrback(self._halt).addCallback(close)

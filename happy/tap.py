@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
-from twisted.logger import Logger
 from twisted.python import usage
 
 from happy.errors import ConfigError
-
-log = Logger()
 
 _HALT_GRACE_S = 0.2
 """How long answers that were made already may leave after a halt."""
@@ -29,6 +25,14 @@ class Options(usage.Options):
         ["config", "c", None, "The configuration, a TOML file."]
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self["accept_tail_loss"] = []
+
+    def opt_accept_tail_loss(self, name: str) -> None:
+        """Open application NAME, this once, though its journal's end may be damaged: cut it off."""
+        self["accept_tail_loss"].append(name)
+
     def postOptions(self) -> None:
         """Read the configuration before anything is forked, written or opened."""
         from happy.config import load  # noqa: PLC0415 - importing applications picks a reactor
@@ -39,6 +43,12 @@ class Options(usage.Options):
             self["loaded"] = load(Path(self["config"]))
         except ConfigError as error:
             raise SystemExit(str(error)) from None
+        apps = [app.name for app in self["loaded"].apps]
+        for name in self["accept_tail_loss"]:
+            if name not in apps:
+                raise usage.UsageError(
+                    f"--accept-tail-loss {name}: the applications are {', '.join(apps)}"
+                )
 
 
 def makeService(options: Options) -> IService:
@@ -47,7 +57,12 @@ def makeService(options: Options) -> IService:
 
     from happy.container import Container  # noqa: PLC0415
 
-    return Container(options["loaded"], reactor, _Ending(options.parent or {}, reactor).give_up)
+    return Container(
+        options["loaded"],
+        reactor,
+        _Ending(options.parent or {}, reactor).give_up,
+        accept_tail_loss=options["accept_tail_loss"],
+    )
 
 
 class _Ending:
@@ -58,11 +73,8 @@ class _Ending:
         self._reactor = reactor
 
     def give_up(self, sentence: str) -> None:
-        """Say why, and end with status 1; at once while starting, else after a short grace."""
-        log.critical("{sentence}", sentence=sentence)
+        """End with status 1: at once while starting, and saying why; else after a short grace."""
         if self._reactor.running:
-            sys.stderr.write(f"{sentence}\n")
-            sys.stderr.flush()
             self._reactor.callLater(_HALT_GRACE_S, self._end)
             return
         self._tell_parent(sentence)

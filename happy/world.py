@@ -6,15 +6,18 @@ import os
 import random
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from twisted.python.failure import Failure
 
-Run = Callable[[Callable[[], Any]], Deferred[Any]]
+Work = Callable[[], Any]
+Run = Callable[[Work], Deferred[Any]]
 """Runs a function where it may block; fires with what it returns."""
 
 
@@ -34,18 +37,62 @@ class World:
     """Returns a ``random.Random`` for a seed."""
 
 
-def real_world(reactor: Any, name: str) -> tuple[World, ThreadPool]:
+class JournalThread:
+    """One thread that does one thing after the other, as soon as it can be told.
+
+    A thread pool would do; but who waits for an answer waits for this as well as for the disk,
+    and a queue and a thread are half the way.
+    """
+
+    def __init__(self, reactor: Any, name: str) -> None:
+        self._reactor = reactor
+        self._work: SimpleQueue[tuple[Work, Deferred[Any]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._go_on, name=name)
+        self.started = False
+
+    def start(self) -> None:
+        """Begin with the work that is there."""
+        self.started = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return when all that was asked for is done."""
+        self._work.put(None)
+        self._thread.join()
+
+    def run(self, work: Work) -> Deferred[Any]:
+        """Do ``work`` in the thread, after all before it; see ``Run``."""
+        done: Deferred[Any] = Deferred()
+        self._work.put((work, done))
+        return done
+
+    def _go_on(self) -> None:
+        while self._do_next():
+            pass
+
+    def _do_next(self) -> bool:
+        asked = self._work.get()
+        if asked is None:
+            return False
+        work, done = asked
+        try:
+            result = work()
+        except BaseException:  # noqa: BLE001 - told to who asked
+            self._reactor.callFromThread(done.errback, Failure())
+        else:
+            self._reactor.callFromThread(done.callback, result)
+        return True
+
+
+def real_world(reactor: Any, name: str) -> tuple[World, JournalThread]:
     """Return the world as it is, with a thread of its own for the journal ``name``.
 
-    The thread pool is the caller's to start and to stop.
+    The thread is the caller's to start and to stop.
     """
-    thread = ThreadPool(minthreads=1, maxthreads=1, name=f"journal of {name}")
+    thread = JournalThread(reactor, f"journal of {name}")
 
-    def run(work: Callable[[], Any]) -> Deferred[Any]:
-        return deferToThreadPool(reactor, thread, work)
-
-    def run_aside(work: Callable[[], Any]) -> Deferred[Any]:
+    def run_aside(work: Work) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    world = World(reactor, time.time_ns, run, run_aside, os.urandom, random.Random)
+    world = World(reactor, time.time_ns, thread.run, run_aside, os.urandom, random.Random)
     return world, thread

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from fork_kit import Forker
+from smtp_sink import Sink
+
 CI = bool(os.environ.get("CI"))
 START_S_MAX = 60
 STOP_S_MAX = 30
@@ -29,8 +32,23 @@ def need(program: str) -> str:
     return found
 
 
+def spawn(command: list[str], folder: Path) -> subprocess.Popen[str]:
+    """Start a program in a folder, in a process group of its own."""
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+
+
 class Container:
     """A real ``twistd happy`` in a process of its own; ``config`` says ``data = "data"``."""
+
+    spawn = staticmethod(spawn)
 
     def __init__(self, folder: Path, config: str, wrapper: tuple[str, ...] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,27 +60,28 @@ class Container:
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
         self._serving = threading.Event()
+        self._served = False
+        self._reader: threading.Thread
 
     def launch(self) -> subprocess.Popen[str]:
         """Start the process; do not wait for it to serve."""
         self._serving = threading.Event()
+        self._served = False
         command = [TWISTD, "-n", "--pidfile=", "happy", "--config", self.config]
-        self.process = subprocess.Popen(
-            [*self.wrapper, *map(str, command)],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        threading.Thread(target=self._read, args=(self.process, self._serving), daemon=True).start()
+        self.process = self.spawn([*self.wrapper, *map(str, command)], self.folder)
+        reading = (self.process, self._serving)
+        self._reader = threading.Thread(target=self._read, args=reading, daemon=True)
+        self._reader.start()
         return self.process
 
     def start(self) -> Container:
         """Start it and wait until it serves."""
         self.launch()
-        if not self._serving.wait(START_S_MAX) or self.process.poll() is not None:
+        return self.await_serving()
+
+    def await_serving(self) -> Container:
+        """Wait until it serves."""
+        if not self._serving.wait(START_S_MAX) or not self._served:
             self.kill()
             raise AssertionError("it does not serve:\n" + "\n".join(self.lines[-40:]))
         return self
@@ -72,8 +91,14 @@ class Container:
             for line in process.stdout:
                 self.lines.append(line.rstrip())
                 if "happy is serving" in line:
+                    self._served = True
                     serving.set()
         serving.set()
+
+    def read_all(self) -> list[str]:
+        """Wait until a process that has ended has no more to say; return all lines."""
+        self._reader.join(STOP_S_MAX)
+        return self.lines
 
     def status(self) -> dict:
         """Ask the control socket."""
@@ -123,7 +148,7 @@ access = "off"
 
 
 @pytest.fixture
-def container(tmp_path):
+def container(tmp_path, forkers):
     """Return a function that makes containers, all of which are gone after the test."""
     made: list[Container] = []
 
@@ -134,3 +159,25 @@ def container(tmp_path):
     yield make
     for one in made:
         one.kill()
+
+
+@pytest.fixture
+def forkers():
+    """Return a function that makes processes that fork containers; see ``fork_kit``."""
+    made: list[Forker] = []
+
+    def make() -> Forker:
+        made.append(Forker())
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def sink():
+    """A smarthost that keeps what it is given."""
+    made = Sink()
+    yield made
+    made.close()

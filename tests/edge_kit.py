@@ -109,10 +109,14 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def running(command: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], port: int, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in the foreground, from when its port answers to the end of the block."""
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment
+        )
     try:
         wait_until(lambda: process.poll() is not None or answers(port), f"port {port} answers")
         assert process.poll() is None, log.read_text()
@@ -146,24 +150,28 @@ class Site:
 
     def curl(self, url: str, *more: str) -> Answer:
         """Send a request with the real curl."""
-        command = [need("curl"), "--silent", "--show-error", "--include", "--max-time", "20"]
-        command += ["--cacert", self.certificate, "--path-as-is", "--noproxy", "*"]
-        for public, ours in ((80, self.http_port), (443, self.https_port)):
-            command += ["--connect-to", f"{NAME}:{public}:127.0.0.1:{ours}"]
-        # A field of no length: curl would ask first, and the answer would have two heads.
-        said = subprocess.run(
-            [*command, "--header", "Expect:", *more, url],
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        assert said.returncode == 0, said.stderr
-        head, _, body = said.stdout.partition(b"\r\n\r\n")
+        head, _, body = self._curl("--include", *more, url).partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         version, status, *_ = first.split()
         pairs = (line.partition(":") for line in lines)
         fields = {name.lower(): value.strip() for name, _, value in pairs}
         return Answer(version, int(status), fields, body)
+
+    def heads(self, path: str, count: int, *more: str) -> str:
+        """Send the same ``GET`` so many times over one connection; return the answers' heads."""
+        to_null = ["--output", os.devnull, f"https://{NAME}{path}"] * count
+        return self._curl("--dump-header", "-", *more, *to_null).decode("latin-1")
+
+    def _curl(self, *arguments: str) -> bytes:
+        command = [need("curl"), "--silent", "--show-error", "--max-time", "20"]
+        command += ["--cacert", self.certificate, "--path-as-is", "--noproxy", "*"]
+        for public, ours in ((80, self.http_port), (443, self.https_port)):
+            command += ["--connect-to", f"{NAME}:{public}:127.0.0.1:{ours}"]
+        # Expect: curl would ask first, and the answer would have two heads.
+        command += ["--header", "Expect:", *arguments]
+        said = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        assert said.returncode == 0, said.stderr
+        return said.stdout
 
     def get(self, path: str, *more: str) -> Answer:
         """``GET`` over TLS."""

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from conftest import need
 from edge_kit import answers, free_port, need_root, open_folder, shipped, wait_until
-
-HOSTNAME = "mx.lists.example"
+from mail_kit import HOSTNAME
 
 # What every Postfix has, as far as it is needed here. Mail for elsewhere goes to the sink.
 MAIN = """
@@ -57,7 +56,7 @@ postlog   unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """A running Postfix: ``port`` takes mail; 127.0.0.1 may relay, 127.0.0.2 is a stranger."""
+    """A running Postfix: ``port`` takes mail; 127.0.0.1 may relay."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -84,21 +83,6 @@ class Postfix:
             words = said.read()
         assert done.returncode == 0, words + self.log
         return words
-
-    def swaks(self, *arguments: str, stranger: bool = False, ok: bool = True) -> str:
-        """Hand in a message with the real swaks; return the conversation."""
-        command = [need("swaks"), "--server", f"127.0.0.1:{self.port}", "--helo", "client.example"]
-        command += ["--local-interface", "127.0.0.2" if stranger else "127.0.0.1"]
-        done = subprocess.run(
-            [*command, *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=40,
-            check=False,
-        )
-        assert (done.returncode == 0) is ok, done.stdout + done.stderr + self.log
-        return done.stdout
 
     def queued(self) -> list[str]:
         """Return the recipients that mail in the queue still waits for."""

@@ -16,7 +16,7 @@ HAPPY = Path(sys.executable).with_name("happy")
 def test_the_script_is_installed_and_knows_its_commands():
     """`happy --help` names every command there is."""
     said = subprocess.run([HAPPY, "--help"], capture_output=True, text=True, check=True).stdout
-    for name in ("check", "init", "journal", "status"):
+    for name in ("backup", "check", "init", "journal", "restore", "status"):
         assert f"\n  {name} " in said
 
 
@@ -47,12 +47,20 @@ def test_help_is_quick_for_it_loads_nothing_it_does_not_need():
         ["journal", "ls"],
         ["journal", "show", ".", "--from", "0"],
         ["journal", "show", ".", "--limit", "-1"],
+        ["journal", "verify", ".", "."],
+        ["journal", "repair", "."],
+        ["backup", "--to", "kept"],
+        ["backup", "."],
+        ["restore", "."],
+        ["restore", ".", "--to", "there", "--verify"],
+        ["--sing"],
     ],
 )
-def test_a_command_line_that_is_not_understood_is_status_2(arguments):
-    """Usage errors end with 2 and say nothing on standard output but help."""
+def test_a_command_line_that_is_not_understood_is_status_64(arguments):
+    """Usage errors end with EX_USAGE, as nothing else does, and say nothing on standard output."""
     result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == 64
+    assert result.stdout == ""
     assert "Usage: " in result.stderr
 
 
@@ -65,6 +73,10 @@ def test_a_command_line_that_is_not_understood_is_status_2(arguments):
         ["journal", "ls"],
         ["journal", "show"],
         ["journal", "verify"],
+        ["journal", "cat"],
+        ["journal", "repair"],
+        ["backup"],
+        ["restore"],
     ],
 )
 def test_every_command_has_json_and_tells_its_statuses(command):

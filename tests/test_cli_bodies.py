@@ -8,8 +8,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.cli.bodies import plain
+from happy.cli.bodies import checked, plain, records_in
 from happy.cli.output import json_line
+from happy.errors import Corrupt
+from happy.journal.frame import Frame, Kind
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 values = st.recursive(
@@ -59,3 +61,36 @@ def test_a_line_is_one_line_of_harmless_characters(text):
     line = json_line(text).decode()
     assert line.endswith("\n")
     assert all(" " <= c != "\x7f" and not "\x80" <= c <= "\x9f" for c in line[:-1])
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def frame_of(body, count):
+    return Frame(Kind.EVENTS, 1, count, 0, 0, b"", body, 4096, 4096 + 72 + len(body))
+
+
+def body_with(*records):
+    return b"".join(len(record).to_bytes(4, "little") + record for record in records)
+
+
+def outcome(read, frame):
+    """Return the records, or what is said about the first that is none."""
+    try:
+        return list(read(frame))
+    except Corrupt as error:
+        return str(error)
+
+
+GOOD = [msgspec.msgpack.encode(["Note", 1, {"text": "x" * n}, "test"]) for n in (0, 3, 300)]
+
+
+@given(
+    st.lists(st.sampled_from([*GOOD, b"", b"\xc1", GOOD[0][:-1], GOOD[0] + b"\0"]), max_size=4),
+    st.integers(-1, 1),
+    st.binary(max_size=5),
+)
+def test_reading_fast_is_reading_the_same(records, more, rest):
+    """Whatever stands in a frame: the same records, or the same sentence with its seq."""
+    frame = frame_of(body_with(*records) + rest, max(0, len(records) + more))
+    assert outcome(checked, frame) == outcome(lambda f: [r for _, r in records_in(f)], frame)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import pty
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from hashlib import sha256
 from pathlib import Path
@@ -176,6 +179,27 @@ def test_what_cannot_be_read_is_status_4(tmp_path, monkeypatch):
     assert result.stderr == "it: cannot be read: permission denied\n"
 
 
+def test_a_terminal_sees_how_far_it_is(tmp_path):
+    """A bar on standard error, where somebody looks; in a pipe there is none."""
+    write_journal(tmp_path, [[Note("a")]])
+    command = [Path(sys.executable).with_name("happy"), "journal", "verify", tmp_path]
+    ours, its = pty.openpty()
+    try:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=its, check=True)
+        assert b"reading" in os.read(ours, 65536)
+    finally:
+        os.close(ours)
+        os.close(its)
+    assert subprocess.run(command, capture_output=True, check=True).stderr == b""
+
+
+def test_what_is_damaged_may_be_saved_in_part(tmp_path):
+    """The sentence names the command that tells what."""
+    (file,) = write_journal(tmp_path, [[Note("a")], [Note("b")]])
+    change(file, file.read_bytes().index(b"HFRM") + 80, b"?")
+    assert f"happy journal repair {tmp_path} --to NEW" in verify(tmp_path).stderr
+
+
 # --- blobs ------------------------------------------------------------------------------------
 
 
@@ -232,11 +256,11 @@ def writing(request, tmp_path, monkeypatch):
     left = 0
 
     def read_beside_a_writer(disk, name, offset=0, size=None):
-        if size is not None:
+        if size is None or not offset <= begin < offset + size:
             return read(disk, name, offset, size)
         nonlocal left
         left -= 1
-        return whole if left < 0 else seen
+        return (whole if left < 0 else seen)[offset : offset + size]
 
     def looks(count):
         nonlocal left

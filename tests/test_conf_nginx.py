@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+from contextlib import ExitStack
 
 import pytest
 from attrs import frozen
@@ -21,6 +23,7 @@ from edge_kit import (
     shipped,
     wait_until,
 )
+from happy.limits import MIB, Limits
 
 # What a distribution's nginx.conf has around the files of conf.d, as far as it is needed here.
 AROUND = """
@@ -52,11 +55,10 @@ class Nginx(Site):
 @pytest.fixture
 def nginx():
     """Return a function that starts nginx before a port."""
-    with open_folder() as folder:
+    with open_folder() as folder, ExitStack() as servers:
         key, certificate = make_certificate(folder)
         (folder / "html/.well-known/acme-challenge").mkdir(parents=True)
         (folder / "html/.well-known/acme-challenge/token").write_text("the answer")
-        started = []
 
         def start(upstream: int) -> Nginx:
             http_port, https_port = free_port(), free_port()
@@ -80,15 +82,11 @@ def nginx():
             tested = subprocess.run(
                 [*command, "-t"], capture_output=True, text=True, timeout=30, check=False
             )
-            server = running(command, https_port, folder / "out.log")
-            server.__enter__()
-            started.append(server)
+            servers.enter_context(running(command, https_port, folder / "out.log"))
             said = tested.stdout + tested.stderr + (folder / "error.log").read_text()
             return Nginx(http_port, https_port, certificate, upstream, said)
 
         yield start
-        for server in started:
-            server.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -112,6 +110,17 @@ def test_nginx_takes_the_file_without_a_warning(site):
     ]
     assert "test is successful" in site.said_of_configuration
     assert complaints == []
+
+
+def test_the_bounds_of_nginx_fit_those_of_happy():
+    """A refusal comes as early as it can, and the side that gives up first is the right one."""
+    text, limits = shipped("nginx/happy.conf", {}), Limits()
+    (body_mib,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    (handler_s,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
+    (idle_s,) = re.findall(r"keepalive_timeout (\d+)s;", text)
+    assert int(body_mib) * MIB == limits.http_body_bytes_max
+    assert int(handler_s) > limits.http_handler_timeout_s
+    assert int(idle_s) < limits.http_idle_timeout_s
 
 
 def test_plain_http_leads_to_tls_except_for_the_certificate_authority(site):
@@ -194,20 +203,36 @@ def test_a_stop_shows_readers_a_stale_answer_and_writers_the_truth(nginx, house,
 
 
 @pytest.fixture
-def echo(nginx, container):
-    """An application behind nginx that shows what arrived."""
+def echo_house(container):
+    """An application that shows what arrived."""
     house = container(ECHO_CONFIG)
     (house.folder / "echo_app.py").write_text(ECHO)
-    return nginx(house.start().port("echo", "http"))
+    return house.start()
+
+
+@pytest.fixture
+def echo(nginx, echo_house):
+    """The same behind nginx."""
+    return nginx(echo_house.port("echo", "http"))
+
+
+def test_a_stop_shows_readers_what_was_kept_until_it_was_too_old(echo, echo_house):
+    """Also an answer that did not say so is shown for longer when there is no other."""
+    wish = ("--header", "Wish: public, max-age=1")
+    assert echo.get("/a", *wish).fields["x-cache-status"] == "MISS"
+    echo_house.stop()
+    wait_until(lambda: echo.get("/a", *wish).fields.get("x-cache-status") != "HIT", "too old")
+    late = echo.get("/a", *wish)
+    assert (late.status, late.fields["x-cache-status"]) == (200, "STALE")
 
 
 def test_nothing_that_a_client_says_of_itself_passes(echo):
     """Forged forwarding fields end at the proxy; address, scheme and host are what it saw."""
     forged = ("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: gopher", "X-Real-IP: 6.6.6.6",
               "X-Forwarded-Host: evil.example", "Forwarded: for=6.6.6.6")  # fmt: skip
-    answer = echo.get("/a%2Fb//c?x=%41", *(word for one in forged for word in ("--header", one)))
+    answer = echo.get("/a%2Fb//%43?x=%41", *(word for one in forged for word in ("--header", one)))
     seen = json.loads(answer.body)
-    assert seen["uri"] == "/a%2Fb//c?x=%41"  # as it was written
+    assert seen["uri"] == "/a%2Fb//%43?x=%41"  # as it was written
     fields = [(name, value) for name, value in seen["fields"] if "forward" in name or "ip" in name]
     assert sorted(fields) == [
         ("x-forwarded-for", "127.0.0.1"),

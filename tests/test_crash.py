@@ -2,93 +2,61 @@
 
 from __future__ import annotations
 
-import http.client
 import random
-import threading
+import signal
 import time
 
-CLIENTS = 16
-CYCLES = 200
-LOAD_S_MAX = 0.15
+import pytest
+
+from conftest import NUMBERS
+from witness_kit import Load, Witness, ask_again, numbers_in, verified
+
+SEGMENT_BYTES = [None, 1 << 20, 1 << 17, 1 << 15, 1 << 13]
+CYCLES = 100  # of each journal: a long one takes its time to be replayed
+LOAD_S_MAX = 0.06
+STARTING_EVERY = 10
+STARTING_S_MAX = 0.06
+ASKED_AGAIN = 4
+RECENT = 10_000  # well below the number of keys that are remembered
 
 
-class Witness:
-    """Stands outside the process and remembers every answer: key by key, number by number."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.unanswered: set[str] = set()
-        self._lock = threading.Lock()
-        self._keys = 0
-
-    def new_key(self) -> str:
-        with self._lock:
-            self._keys += 1
-            key = f"key-{self._keys}"
-            self.unanswered.add(key)
-            return key
-
-    def saw(self, key: str, number: int) -> None:
-        with self._lock:
-            self.unanswered.discard(key)
-            known = self.numbers.setdefault(key, number)
-        assert known == number, f"{key} was answered {known} and then {number}"
+def kill_while_starting(house, after_s: float) -> None:
+    house.launch()
+    time.sleep(after_s)
+    house.kill()
 
 
-def take_number(connection: http.client.HTTPConnection, key: str) -> int:
-    connection.request("POST", "/next", headers={"Idempotency-Key": key})
-    answer = connection.getresponse()
-    body = answer.read()
-    assert answer.status == 200, (answer.status, body)
-    return int(body)
-
-
-def client(port: int, witness: Witness, stop: threading.Event) -> None:
-    """Take numbers until the process is gone."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        while not stop.is_set():
-            key = witness.new_key()
-            witness.saw(key, take_number(connection, key))
-    except (OSError, http.client.HTTPException):
-        return  # killed: this key stays unanswered
-    finally:
-        connection.close()
-
-
-def test_kill_9_under_load_loses_and_doubles_no_answered_number(container):
-    """Promises 1, 2 and 5: over 200 kills under 16 clients, every answered number holds."""
-    house = container()
-    witness = Witness()
-    moments = random.Random(20061122)
-    for _ in range(CYCLES):
-        house.start()
-        port = house.port("numbers", "http")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        retried = [
-            *witness.unanswered,
-            *moments.sample(sorted(witness.numbers), k=min(8, len(witness.numbers))),
-        ]
-        for key in retried:
-            witness.saw(key, take_number(connection, key))
-        connection.close()
-        stop = threading.Event()
-        clients = [
-            threading.Thread(target=client, args=(port, witness, stop)) for _ in range(CLIENTS)
-        ]
-        for thread in clients:
-            thread.start()
-        time.sleep(moments.uniform(0.01, LOAD_S_MAX))
-        house.kill()
-        stop.set()
-        for thread in clients:
-            thread.join()
+def kill_under_load(house, witness: Witness, moments: random.Random) -> None:
+    """Compare what was answered before, take numbers, and kill the process at some moment."""
     house.start()
     port = house.port("numbers", "http")
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    for key in list(witness.unanswered):
-        witness.saw(key, take_number(connection, key))
+    recent = [*witness.numbers][-RECENT:]
+    known = moments.sample(recent, k=min(ASKED_AGAIN, len(recent)))
+    ask_again(port, witness, [*witness.unanswered, *known])
+    with Load(port, witness):
+        time.sleep(moments.uniform(0, LOAD_S_MAX))
+        house.kill()
+
+
+@pytest.mark.parametrize("segment_bytes", SEGMENT_BYTES)
+def test_kill_9_under_load_loses_and_doubles_no_answered_number(container, forkers, segment_bytes):
+    """Promises 1, 2 and 5: over 5 x 100 kills under 16 clients, every answered number holds."""
+    limits = f"[limits]\nsegment_bytes_max = {segment_bytes}\n" if segment_bytes else ""
+    house = container(NUMBERS + limits)
+    house.spawn = forkers().fork
+    witness = Witness()
+    moments = random.Random(segment_bytes or 20061122)
+    for cycle in range(CYCLES):
+        if cycle % STARTING_EVERY == 0:
+            kill_while_starting(house, moments.uniform(0, STARTING_S_MAX))
+        kill_under_load(house, witness, moments)
+    house.start()
+    ask_again(house.port("numbers", "http"), witness, [*witness.unanswered])
+    assert house.stop() == -signal.SIGTERM
     numbers = sorted(witness.numbers.values())
     print(f"{CYCLES} kills, {len(numbers)} numbers answered")
     assert numbers == list(range(1, len(numbers) + 1))
-    connection.close()
+    assert witness.refused == {}
+    journal = house.data / "numbers"
+    assert verified(journal) == "whole"
+    assert numbers_in(journal) == witness.numbers

@@ -84,6 +84,37 @@ def test_empty_records_are_records(disk, records):
     assert (found, appender.next_seq) == (records, len(records) + 1)
 
 
+class WritesDisk(MemoryDisk):
+    """Writes down up to where its files were written, and which writes went further."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = {}
+        self.fresh = []
+
+    def write(self, name, offset, data):
+        before, end = self.written.get(name, SEGMENT_HEADER_SIZE), offset + len(data)
+        if data.strip(b"\0"):
+            self.fresh.append(end > before)
+        self.written[name] = max(before, end)
+        super().write(name, offset, data)
+
+
+def test_nearly_every_frame_is_written_over_zeros_that_are_on_the_disk():
+    """A first write into room that is only taken is rare; and no file grows for it."""
+    disk, capacity = WritesDisk(), 4 * 1024 * 1024
+    appender = begin(disk, capacity)
+    written = [record(number, 1000) for number in range(3000)]
+    disk.fresh.clear()
+    for batch in written[:1500], written[1500:]:
+        for one in batch:
+            appender.append([one], 10)
+        assert {disk.size(n) for n in disk.names() if segment_seq(n) is not None} == {capacity}
+        records, appender = go_on(disk, capacity)
+    assert records == written
+    assert 1 <= sum(disk.fresh) <= len(disk.fresh) / 100
+
+
 def test_a_batch_is_made_durable_by_one_sync():
     """However many records a batch has, the disk is asked once."""
     disk = MemoryDisk()
@@ -133,6 +164,33 @@ def test_marks_take_no_seq(disk):
     appender.mark(Kind.CLOSE_MARK, 13)
     records, appender = go_on(disk)
     assert (records, appender.next_seq) == ([b"one", b"two"], 3)
+
+
+def test_marks_and_new_segments_vouch_for_what_is_before_them(disk):
+    """The appender knows whether its last events stand unvouched for, over restarts too."""
+    appender = begin(disk)
+    assert appender.vouched
+    for n in range(8):
+        appender.append([record(n)], 10)
+        assert not appender.vouched
+    assert not go_on(disk)[1].vouched
+    for kind in (Kind.IDLE_MARK, Kind.CLOSE_MARK):
+        appender = go_on(disk)[1]
+        appender.mark(kind, 11)
+        assert appender.vouched
+        assert go_on(disk)[1].vouched
+
+
+def test_a_segment_without_events_needs_no_mark():
+    """A new segment names the end of the one before it: nothing is left to vouch for."""
+    disk = MemoryDisk()
+    appender = begin(disk)
+    segments = set()
+    while len(segments) < 2:
+        appender.append([record(1)], 10)
+        segments = {name for name in disk.names() if segment_seq(name) is not None}
+    disk.truncate(max(segments), SEGMENT_HEADER_SIZE)
+    assert go_on(disk)[1].vouched
 
 
 # --- segments -----------------------------------------------------------------------------------

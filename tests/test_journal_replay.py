@@ -1,5 +1,6 @@
 """Reading a journal: what opens, what is cut off, what is refused, and what is said of it."""
 
+import itertools
 import re
 import struct
 import tracemalloc
@@ -8,6 +9,8 @@ from collections import Counter
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from happy.errors import Ambiguous, Corrupt, JournalError, NotAJournal
 from happy.journal.appender import Appender, create_journal
@@ -18,11 +21,12 @@ from happy.journal.frame import (
     Kind,
     decode_segment_header,
     encode_segment_header,
+    first_chain,
     records_of,
 )
 from happy.journal.names import QUARANTINE, segment_name, segment_seq
-from happy.journal.recovery import Finding
-from happy.journal.replay import Reader
+from happy.journal.recovery import Finding, Start
+from happy.journal.replay import FileBytes, Reader
 from happy.testing.disk import MemoryDisk
 
 JOURNAL = b"this journal's id"[:16]
@@ -301,18 +305,25 @@ def test_what_is_kept_aside_is_never_overwritten(empty_disk):
 # --- one wrong bit --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("second", [b"two", bytes(2000)], ids=["text", "zeros"])
-def test_one_wrong_bit_never_changes_or_shortens_the_state_unsaid(second):
-    """Two frames and a close mark: any one bit flipped is the same state or a refusal."""
+@pytest.mark.parametrize("kind", [Kind.IDLE_MARK, Kind.CLOSE_MARK])
+@pytest.mark.parametrize("second", [b"two", bytes(1200)], ids=["text", "zeros"])
+def test_one_wrong_bit_never_changes_or_shortens_the_state_unsaid(second, kind):
+    """Two frames and a mark: any one bit flipped is the same state or a refusal.
+
+    In the header and in the frames it is refused as damage, never cut; in the mark itself and
+    right behind it a person is asked; only stray bits in the room behind are cut off.
+    """
     disk = MemoryDisk()
     appender = begin(disk, capacity=10_000)
     appender.append([b"one"], 11)
     appender.append([second], 12)
-    appender.mark(Kind.CLOSE_MARK, 13)
+    appender.mark(kind, 13)
     name = segment_name(1)
     data = disk.read(name).rstrip(b"\0")
     data = data.ljust(len(data) + 700, b"\0")
-    outcomes = flip_every_bit(name, data, [b"one", second])
+    plain = second == b"two" and kind is Kind.IDLE_MARK
+    first = 0 if plain else SEGMENT_HEADER_SIZE  # the header is the same in all of them
+    outcomes = flip_every_bit(name, data, [b"one", second], first)
     mark = data.rstrip(b"\0")
     in_mark = range(len(mark) + -len(mark) % 8 - FRAME_HEADER_SIZE, len(mark) + -len(mark) % 8)
     for byte, outcome in outcomes:
@@ -334,16 +345,16 @@ def test_one_wrong_bit_in_a_last_answered_frame_is_never_cut(second):
     name = segment_name(1)
     frames = list(Reader(disk, cut=False).frames())
     data = disk.read(name)[: frames[-1].end]
-    outcomes = flip_every_bit(name, data, [b"one", second])
+    outcomes = flip_every_bit(name, data, [b"one", second], SEGMENT_HEADER_SIZE)
     assert {o for byte, o in outcomes if byte >= frames[1].offset} == {"Ambiguous"}
     assert {o for byte, o in outcomes if byte < frames[1].offset} == {"Corrupt"}
 
 
-def flip_every_bit(name, data, records):
+def flip_every_bit(name, data, records, first=0):
     """Return (byte, outcome) for every bit flipped alone; print how often each outcome came."""
     disk = load(MemoryDisk(), {name: data})
     outcomes = []
-    for bit in range(len(data) * 8):
+    for bit in range(first * 8, len(data) * 8):
         byte = bit // 8
         disk.write(name, byte, bytes([data[byte] ^ 1 << bit % 8]))
         try:
@@ -358,7 +369,175 @@ def flip_every_bit(name, data, records):
     return outcomes
 
 
+# --- a loss that is accepted ------------------------------------------------------------------
+
+
+def damaged(at=-1, *, closed=False):
+    """The files of a journal of 4 records, with a wrong bit in the last frame, and its name."""
+    files = journal(4, closed=closed)
+    last = max(files)
+    *_, frame = Reader(load(MemoryDisk(), files), cut=False).frames()
+    content = bytearray(files[last])
+    content[frame.end - 1 if at < 0 else frame.offset + at] ^= 4
+    return files | {last: bytes(content)}, last, frame
+
+
+def test_an_ambiguous_tail_is_cut_off_when_somebody_says_so(empty_disk):
+    """With the loss accepted: the frames before it, the bytes kept aside, and what was lost."""
+    files, last, frame = damaged(at=FRAME_HEADER_SIZE)
+    refused(empty_disk(), files, Ambiguous)
+    disk = load(empty_disk(), files)
+    reader = Reader(disk, cut=True, accept_tail_loss=True)
+    assert [bytes(r) for f in reader.frames() for r in records_of(f)] == [
+        record(n) for n in (1, 2, 3)
+    ]
+    torn = reader.torn
+    assert (torn.segment, torn.offset, torn.seq, torn.count) == (last, frame.offset, 4, 1)
+    assert (torn.accepted, torn.finding) == (True, Finding.BAD)
+    assert disk.read(torn.kept) == files[last][frame.offset :].rstrip(b"\0")
+    continued(disk, reader.tail).append([b"again"], 1000)
+    assert read(disk)[0][3:] == [b"again"]
+
+
+def test_a_loss_whose_size_nobody_knows_is_told_so():
+    """When even the frame's header is wrong, how many events it had is not known."""
+    files, _, _ = damaged(at=30)
+    reader = Reader(load(MemoryDisk(), files), cut=True, accept_tail_loss=True)
+    assert len(list(reader.frames())) == 3
+    assert (reader.torn.seq, reader.torn.count, reader.torn.accepted) == (4, None, True)
+
+
+def test_a_mark_that_is_damaged_loses_no_event():
+    """A wrong bit in a mark is ambiguous too; accepting it loses nothing, and says so."""
+    files, _, _ = damaged(at=33, closed=True)
+    with pytest.raises(Ambiguous):
+        read(load(MemoryDisk(), files))
+    reader = Reader(load(MemoryDisk(), files), cut=True, accept_tail_loss=True)
+    assert len(list(reader.frames())) == 4
+    assert reader.torn.seq == 5
+
+
+def test_what_is_torn_is_not_called_a_loss():
+    """A torn tail is cut off as ever, accepted or not: it was never answered."""
+    files = journal(3, closed=False)
+    last = max(files)
+    files[last] = files[last].rstrip(b"\0")[:-9]
+    reader = Reader(load(MemoryDisk(), files), cut=True, accept_tail_loss=True)
+    assert len(list(reader.frames())) == 2
+    assert (reader.torn.finding, reader.torn.accepted) == (Finding.SHORT, False)
+
+
+def test_damage_is_refused_whatever_is_accepted():
+    """Only an ambiguous tail can be accepted: what good frames follow, never."""
+    files = journal(6)
+    for name, data in files.items():
+        content = bytearray(data)
+        content[SEGMENT_HEADER_SIZE + 80] ^= 1
+        with pytest.raises(Corrupt, match=name):
+            list(
+                Reader(
+                    load(MemoryDisk(), files | {name: bytes(content)}),
+                    cut=True,
+                    accept_tail_loss=True,
+                ).frames()
+            )
+
+
+# --- a recovery that is interrupted ------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """The process ends here."""
+
+
+def torn_journals():
+    """Yield journals that a start has to mend, and whether that has to be accepted."""
+    files = journal(5, closed=False)
+    last = max(files)
+    whole = files[last].rstrip(b"\0")
+    yield files, False
+    yield files | {last: whole[:-9]}, False
+    yield files | {last: whole + b"\0" * 40 + b"stray"}, False
+    yield files | {last: whole[:100]}, False
+    yield damaged()[0], True
+
+
+@pytest.mark.parametrize("power_cut", [False, True], ids=["killed", "power cut"])
+@pytest.mark.parametrize(("files", "accepted"), list(torn_journals()))
+def test_a_recovery_interrupted_at_any_step_comes_to_the_same(files, accepted, power_cut):
+    """Stopped before any step of the disk and begun again, recovery gives the same journal.
+
+    And what is written after it is there when it is recovered once more.
+    """
+    plain = load(MemoryDisk(), files)
+    expected, reader = recovered(plain, accepted)
+    kept = [plain.read(name) for name in plain.names(QUARANTINE)]
+    for steps in range(100):
+        disk = load(MemoryDisk(), files)
+        disk.lock()
+        if stopped_after(disk, steps, lambda disk=disk: recovered(disk, accepted)) is False:
+            break
+        if power_cut:
+            disk.crash(seed=steps)
+        records, again = recovered(disk, accepted)
+        assert (records, again.tail) == (expected, reader.tail), steps
+        assert [disk.read(name) for name in disk.names(QUARANTINE) if "part" not in name] == kept
+        continued(disk, again.tail).append([b"written after"], 1000)
+        disk.crash()
+        assert read(disk)[0] == [*expected, b"written after"]
+    assert 1 < steps < 99
+
+
+def recovered(disk, accepted):
+    reader = Reader(disk, cut=True, accept_tail_loss=accepted)
+    records = [bytes(r) for frame in reader.frames() for r in records_of(frame)]
+    continued(disk, reader.tail)
+    return records, reader
+
+
+def stopped_after(disk, steps, work):
+    """Do work and end it before a step of the disk; False when it was through before that."""
+    left = iter(range(steps))
+
+    def count(_step):
+        if next(left, None) is None:
+            raise Interrupted
+
+    disk.before_step = count
+    try:
+        work()
+    except Interrupted:
+        return True
+    finally:
+        disk.before_step = lambda _step: None
+    return False
+
+
 # --- segments that are not where they belong --------------------------------------------------
+
+
+def test_every_segment_that_is_not_where_it_belongs_is_refused_by_name():
+    """Removed, copied over another, exchanged, renamed or foreign: the file is in the message.
+
+    That the last one is missing is the one thing a journal cannot tell of itself.
+    """
+    files, other = journal(9), journal(9, journal_id=OTHER_JOURNAL)
+    names = sorted(files)
+    assert len(names) == 5
+    for name in names[:-1]:
+        assert name in refused(MemoryDisk(), {n: d for n, d in files.items() if n != name})
+    for one, another in itertools.permutations(names, 2):
+        assert another in refused(MemoryDisk(), files | {another: files[one]})
+        said = refused(MemoryDisk(), files | {one: files[another], another: files[one]})
+        assert min(one, another) in said
+    for name in names:
+        assert name in refused(MemoryDisk(), files | {name: other[name]})
+        for seq in (0, segment_seq(name) + 1, 99):
+            doubled = files | {segment_name(seq): files[name]}
+            assert segment_name(seq) in refused(MemoryDisk(), doubled)
+            renamed = {n: d for n, d in doubled.items() if n != name}
+            said = refused(MemoryDisk(), renamed)
+            assert segment_name(seq) in said or name in said
 
 
 def refused(disk, files, error=Corrupt):
@@ -476,6 +655,125 @@ def test_other_files_are_left_alone(empty_disk):
     assert disk.read("00000000000000000001.segment.bak") == b"a copy somebody made"
 
 
+# --- beginning behind a snapshot ----------------------------------------------------------------
+
+
+def starts(files):
+    """Return the start that a snapshot at each place of a journal would give, marks included."""
+    frames = Reader(load(MemoryDisk(), files), cut=False).frames()
+    return [Start(f.first_seq + f.count - 1, f.chain, f.time_ns) for f in frames]
+
+
+def marked_journal():
+    """The files of a journal of 9 records with marks between, over several segments."""
+    disk = MemoryDisk()
+    appender = begin(disk)
+    for number in range(1, 10):
+        appender.append([record(number)], 10 + number)
+        if number % 2:
+            appender.mark(Kind.IDLE_MARK, 10 + number)
+    return files_of(disk)
+
+
+def read_from(disk, start):
+    reader = Reader(disk, cut=True, start=start)
+    return [bytes(r) for frame in reader.frames() for r in records_of(frame)], reader
+
+
+@pytest.mark.parametrize("files", [journal(9), marked_journal()], ids=["plain", "marked"])
+def test_a_reader_begins_behind_a_snapshot(files):
+    """From every place on: what follows it, the same tail, and the older segments not needed."""
+    names = sorted(files)
+    _, whole = read(load(MemoryDisk(), files))
+    for start in starts(files):
+        needed = [n for n in names if segment_seq(n) <= start.seq][-1:]
+        for first in {names[0], *needed}:
+            disk = load(MemoryDisk(), {n: d for n, d in files.items() if n >= first})
+            records, reader = read_from(disk, start)
+            assert records == [record(n) for n in range(start.seq + 1, 10)]
+            assert reader.tail == whole.tail
+            assert reader.segments[0].name == needed[0]
+            assert reader.segments[-1] == whole.segments[-1]
+
+
+def test_a_segment_that_begins_right_behind_a_snapshot_is_enough():
+    """The segment that holds the snapshot's last event may be gone: the next one's chain fits."""
+    files = journal(9)
+    for name in sorted(files)[1:]:
+        (start,) = [s for s in starts(files) if s.seq == segment_seq(name) - 1]
+        disk = load(MemoryDisk(), {n: d for n, d in files.items() if n >= name})
+        records, reader = read_from(disk, start)
+        assert records == [record(n) for n in range(start.seq + 1, 10)]
+        continued(disk, reader.tail).append([b"on it goes"], 1000)
+
+
+def test_time_goes_on_from_a_snapshot():
+    """With nothing behind the snapshot, the snapshot says before which time nothing may be."""
+    disk = MemoryDisk()
+    appender = begin(disk)
+    for number in (1, 2):
+        appender.append([record(number)], 50)
+    appender._make_room(CAPACITY, 50)
+    first, last = sorted(files_of(disk))
+    start = starts({first: disk.read(first)})[-1]
+    _, reader = read_from(load(MemoryDisk(), {last: disk.read(last)}), start)
+    assert (reader.tail.position.time_ns, reader.tail.position.next_seq) == (50, 3)
+
+
+def test_a_snapshot_of_nothing_begins_at_the_beginning():
+    """A snapshot that holds no event is a start like any other."""
+    files = journal(5)
+    records, _ = read_from(load(MemoryDisk(), files), Start(0, first_chain(JOURNAL), 0))
+    assert len(records) == 5
+
+
+def test_without_a_snapshot_the_beginning_is_needed():
+    """A journal whose oldest segments were let go opens for nobody who brings no snapshot."""
+    files = journal(9)
+    for name in sorted(files)[1:]:
+        said = refused(MemoryDisk(), {n: d for n, d in files.items() if n >= name})
+        assert said.startswith(f"{name}: this is segment ")
+
+
+def test_a_snapshot_of_another_history_is_refused():
+    """The chain decides: another seq, another journal or a journal that ends before it is none."""
+    files = journal(9)
+    places = starts(files)
+    assert len(places) == 10
+    wrong = [attrs.evolve(start, chain=bytes(16)) for start in places]
+    wrong += [attrs.evolve(start, seq=start.seq - 1) for start in places]
+    wrong += [attrs.evolve(start, seq=start.seq + 1) for start in places]
+    wrong += starts(journal(9, journal_id=OTHER_JOURNAL))
+    for start in wrong:
+        disk = load(MemoryDisk(), files)
+        with pytest.raises(Corrupt, match=rf"snapshot that ends with seq {start.seq} is not of"):
+            read_from(disk, start)
+        assert files_of(disk) == files
+
+
+def test_a_snapshot_newer_than_a_torn_journal_is_refused_before_anything_is_cut():
+    """A journal that ends before its snapshot lost answered events: nothing is mended there."""
+    files = journal(9, closed=False)
+    start = starts(files)[-1]
+    last = max(files)
+    for size in (100, len(files[last].rstrip(b"\0")) - 9):
+        short = files | {last: files[last][:size]}
+        disk = load(MemoryDisk(), short)
+        with pytest.raises(Corrupt):
+            read_from(disk, start)
+        assert files_of(disk) == short
+        assert disk.names(QUARANTINE) == []
+
+
+def test_a_gap_behind_a_snapshot_is_refused():
+    """Segments that are missing between the snapshot and the first that is there are told."""
+    files = journal(9)
+    start = starts(files)[0]
+    disk = load(MemoryDisk(), {n: d for n, d in files.items() if segment_seq(n) > 4})
+    with pytest.raises(Corrupt, match="the snapshot ends with seq 1, and the segments between"):
+        read_from(disk, start)
+
+
 # --- garbage ----------------------------------------------------------------------------------
 
 
@@ -501,6 +799,71 @@ def test_garbage_right_after_the_last_frame_is_left_to_a_person(empty_disk):
     files[last] = files[last][:end] + bytes(range(1, 256)) * 257
     said = refused(empty_disk(), files, Ambiguous)
     assert said.startswith(f"{last}, offset {end}, from seq 5 on: ")
+
+
+def test_reading_takes_no_more_memory_for_a_larger_segment(tmp_path):
+    """A segment is read piece by piece: neither its frames nor its room are in memory at once."""
+    disk = FileDisk(tmp_path)
+    disk.lock()
+    appender = begin(disk, capacity=40_000_000)
+    for number in range(20):
+        appender.append([bytes([number]) * 1000] * 1000, 10)
+    disk.close()
+    tracemalloc.start()
+    count = sum(frame.count for frame in Reader(disk, cut=False).frames())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("size", [1, 71, 72, 500, 4097])
+def test_what_is_found_does_not_depend_on_the_pieces(size, monkeypatch):
+    """Read in pieces of any size, a journal is judged as it is when read at once."""
+    disks = [load(MemoryDisk(), files) for files, _ in torn_journals()]
+    files = journal(3)
+    (name, *_) = sorted(files)
+    for at in range(SEGMENT_HEADER_SIZE, SEGMENT_HEADER_SIZE + 300, 13):
+        content = bytearray(files[name])
+        content[at : at + 100] = bytes(100)
+        disks.append(load(MemoryDisk(), files | {name: bytes(content)}))
+        disks.append(load(MemoryDisk(), {name: bytes(content)}))
+    at_once = [judged(disk) for disk in disks]
+    assert len(set(at_once)) > 10
+    monkeypatch.setattr("happy.journal.replay.PIECE_SIZE", size)
+    monkeypatch.setattr("happy.journal.recovery._LOOK_SIZE", size)
+    assert [judged(disk) for disk in disks] == at_once
+
+
+def judged(disk):
+    try:
+        records, reader = read(disk, cut=False)
+    except JournalError as error:
+        return repr(error)
+    return repr((records, reader.tail, reader.torn))
+
+
+@given(st.binary(max_size=300), st.lists(st.tuples(st.integers(0, 310), st.integers(0, 310))))
+def test_a_file_in_pieces_is_sliced_like_bytes(content, parts):
+    """Slices of a file are those of its bytes, in whatever order they are asked for."""
+    disk = load(MemoryDisk(), {"a": content})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("happy.journal.replay.PIECE_SIZE", 16)
+        pieces = FileBytes(disk, "a")
+        assert len(pieces) == len(content)
+        for start, stop in parts:
+            assert bytes(pieces[start:stop]) == content[start:stop]
+
+
+def test_a_long_torn_end_is_looked_through_in_pieces():
+    """Much garbage far behind the end is kept whole, and what is looked through is bounded."""
+    files = journal(1, closed=False)
+    (name,) = files
+    garbage = bytes(3_000_000) + b"\x17" * 1000
+    disk = load(MemoryDisk(), {name: files[name] + garbage})
+    _, reader = read(disk)
+    assert disk.read(reader.torn.kept).endswith(garbage)
+    assert len(disk.read(reader.torn.kept)) == reader.torn.size
 
 
 def test_a_frame_that_says_too_much_costs_no_memory():

@@ -81,13 +81,13 @@ def said():
 CHANCE = random.Random(1)
 
 
-def open_(disk, app=Adder, limits=LIMITS):
+def open_(disk, app=Adder, limits=LIMITS, **accepting):
     world = World(
         Clock(), lambda: 1000, maybeDeferred, maybeDeferred, CHANCE.randbytes, random.Random
     )
     definition = definition_of(app)
     return open_application(
-        "sums", definition, EventDecoder(definition.events), disk, world, limits
+        "sums", definition, EventDecoder(definition.events), disk, world, limits, **accepting
     )
 
 
@@ -278,6 +278,63 @@ def test_damage_is_refused_and_nothing_is_changed(disk):
         assert disk.read(name) == damaged
         disk.write(name, at, content[at : at + 1])
     assert open_(disk).machine.state.total == 3
+
+
+def damage_last_frame(disk, name, at=-1):
+    """Flip a bit of the last byte, or of that at an offset of the last frame."""
+    content = disk.read(name)
+    end = len(content.rstrip(b"\0"))
+    at = end - 1 if at < 0 else at
+    disk.write(name, at, bytes([content[at] ^ 0x10]))
+
+
+def test_an_ambiguous_end_is_refused_with_the_way_out(disk):
+    """The refusal names the application with which a start can be told to accept the loss."""
+    add(open_(disk), 1)
+    damage_last_frame(disk, segment_name(1))
+    with pytest.raises(Ambiguous, match=r", or start once with --accept-tail-loss sums, which"):
+        open_(disk)
+
+
+def test_an_accepted_loss_is_cut_off_kept_and_told(disk, said):
+    """Told to, a start cuts the end off, keeps its bytes, and says which seqs are lost."""
+    opened = open_(disk)
+    add(opened, 1)
+    add(opened, 2, 3, 4)
+    name = segment_name(1)
+    damage_last_frame(disk, name)
+    again = open_(disk, accept_tail_loss=True)
+    assert (again.machine.state.total, again.appender.next_seq) == (1, 2)
+    kept = torn_name(name, again.tail.position.offset)
+    size = disk.size(kept)
+    lost = "what had seq 2 to 4 may have been answered, is lost and was cut off"
+    assert f"{lost}; its {size} bytes" in said[1]
+    assert said[1].startswith("warn: sums: a whole frame with a wrong checksum at the end of ")
+    assert said[1].endswith(f"bytes are kept in {kept}")
+    add(again, 10)
+    assert open_(disk).machine.state.total == 11
+
+
+def test_a_loss_is_accepted_for_one_start_only(disk, said):
+    """Accepted without need, nothing happens but a word; a later loss is refused again."""
+    add(open_(disk), 1)
+    add(open_(disk, accept_tail_loss=True), 2)
+    assert "warn: sums: nothing had to be lost: leave --accept-tail-loss away" in said
+    damage_last_frame(disk, segment_name(1))
+    with pytest.raises(Ambiguous):
+        open_(disk)
+
+
+def test_what_is_lost_is_told_as_far_as_it_is_known(disk, said):
+    """Of a frame whose header is damaged, even of a mark, only the first seq is known."""
+    opened = open_(disk)
+    add(opened, 1)
+    opened.appender.mark(Kind.IDLE_MARK, 2000)
+    end = len(disk.read(segment_name(1)).rstrip(b"\0"))
+    disk.write(segment_name(1), end - 1, bytes([disk.read(segment_name(1), end - 1, 1)[0] ^ 1]))
+    opened = open_(disk, accept_tail_loss=True)
+    assert opened.machine.state.total == 1
+    assert "whatever had seq 2 or higher may have been answered, is lost and was cut" in said[1]
 
 
 def test_a_full_disk_begins_no_journal():

@@ -26,6 +26,7 @@ from happy.app import App, definition_of, handles, query
 from happy.effects import SendMail
 from happy.errors import (
     Busy,
+    Corrupt,
     DefinitionError,
     Halted,
     HandlerFailed,
@@ -230,7 +231,7 @@ class House:
         return self.open(configured)
 
     def crash(self, configured=None):
-        self.stream.debts.stop()
+        self.stream.stop()
         self.jobs.clear()
         self.disk.crash()
         return self.open(configured)
@@ -479,6 +480,161 @@ def test_an_event_too_large_is_refused():
     house = House(Limits(event_bytes_max=100)).open()
     assert isinstance(house.submit(Add(pad=bytes(200))).error, TooLarge)
     assert house.say(Add()).exchange.seqs == [1]
+
+
+# --- idle marks --------------------------------------------------------------------------------
+
+EVENTS, IDLE = Kind.EVENTS, Kind.IDLE_MARK
+
+
+def test_a_pause_is_marked_once(house):
+    """After a short pause one idle mark vouches for the last events, however long it lasts."""
+    house.say(Add())
+    house.advance(0.049)
+    assert house.kinds() == [EVENTS]
+    house.advance(0.002)
+    assert house.kinds() == [EVENTS, IDLE]
+    house.advance(1000)
+    assert house.kinds() == [EVENTS, IDLE]
+    assert house.clock.getDelayedCalls() == []
+    house.say(Add())
+    house.advance(0.05)
+    assert house.kinds() == [EVENTS, IDLE, EVENTS, IDLE]
+    assert house.durable_events() == [1, 2]
+
+
+def test_a_stream_that_never_rests_writes_no_marks(house):
+    """While events come without a pause there is one delayed call at a time, and no mark."""
+    for _ in range(100):
+        house.say(Add())
+        house.advance(0.01)
+        assert len(house.clock.getDelayedCalls()) == 1
+    assert set(house.kinds()) == {EVENTS}
+
+
+def test_a_batch_on_its_way_is_no_pause(house):
+    """However slow the disk, no mark is written while a batch is being synced."""
+    house.say(Add())
+    slow = house.submit(Add())
+    house.clock.advance(10)
+    assert len(house.jobs) == 1
+    house.run_all()
+    assert slow.value == 2
+    house.advance(1)
+    assert house.kinds() == [EVENTS, EVENTS, IDLE]
+
+
+def test_an_event_that_comes_during_a_mark_waits_for_it_only(house):
+    """Events that arrive while a mark is synced are one batch right after it."""
+    house.say(Add())
+    house.clock.advance(1)
+    answers = [house.submit(Add()) for _ in range(3)]
+    assert len(house.jobs) == 1
+    house.turn()
+    house.turn()
+    assert [a.value for a in answers] == [2, 3, 4]
+    assert house.kinds() == [EVENTS, IDLE, EVENTS]
+
+
+def test_the_pause_is_a_limit():
+    """``journal_idle_mark_ms`` says how long the pause is."""
+    house = House(Limits(journal_idle_mark_ms=7000)).open()
+    house.say(Add())
+    house.advance(6.9)
+    assert house.kinds() == [EVENTS]
+    house.advance(0.2)
+    assert house.kinds() == [EVENTS, IDLE]
+
+
+def test_a_restart_marks_what_was_not_vouched_for(house):
+    """Events at the end of a journal that was not closed are marked after the start; marks not."""
+    configured = Configured(b"", (), house.limits.keys_remembered_max)
+    house.restart(configured)
+    house.say(Add())
+    house.crash(configured)
+    assert house.kinds()[-1] is EVENTS
+    for _ in range(3):
+        house.advance(1)
+        assert house.kinds()[-2:] == [EVENTS, IDLE]
+        house.crash(configured)
+    kinds = house.kinds()
+    house.advance(1)
+    assert house.kinds() == kinds
+
+
+def test_a_process_that_ended_marks_nothing(house):
+    """What a stream would have written is not written by another one's clock."""
+    house.say(Add())
+    house.crash()
+    before = house.kinds()
+    house.advance(10)
+    assert house.kinds() == before
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_closing_is_not_disturbed_by_a_mark(house, when):
+    """A close before or during an idle mark ends with the close mark, and leaves no call behind."""
+    house.say(Add())
+    if when == "during":
+        house.clock.advance(1)
+    assert house.close() == [None]
+    assert house.stream.mood is Mood.CLOSED
+    assert house.kinds()[-1] is Kind.CLOSE_MARK
+    assert house.kinds().count(IDLE) == (when == "during")
+    assert house.clock.getDelayedCalls() == []
+
+
+def test_a_full_disk_is_not_disturbed_by_marks(logged):
+    """A mark without room is no failure and is not tried over and over; all goes on after it."""
+    house = House(Limits(segment_bytes_max=8 * KIB)).open()
+    while house.stream._appender._at.offset + 72 <= 8 * KIB:
+        house.say(Add(pad=bytes(10)))
+    house.disk.remove("next.part")
+    house.stream._appender._prepared = False
+    house.disk.room = 0
+    kinds = house.kinds()
+    logged.clear()
+    house.advance(100)
+    assert house.kinds() == kinds
+    assert [text for _, text in logged] == ["counter: there is no room for the idle mark"]
+    assert isinstance(house.say(Add()).error, NoRoom)
+    house.advance(100)
+    assert house.stream.mood is Mood.OPEN
+    house.disk.room = None
+    house.say(Add())
+    house.advance(1)
+    assert house.kinds()[-2:] == [EVENTS, IDLE]
+
+
+def test_a_mark_that_fails_halts(house):
+    """Promise 7: a failed sync is final, that of a mark too; who waits behind it hears of it."""
+    house.say(Add())
+    house.disk.syncs_left = 0
+    house.clock.advance(1)
+    waiting = house.submit(Add())
+    house.run_all()
+    assert house.stream.mood is Mood.HALTED
+    assert isinstance(waiting.error, Halted)
+    assert isinstance(house.halted[0], SyncFailed)
+    assert house.clock.getDelayedCalls() == []
+
+
+def test_damage_to_what_was_answered_last_is_told_after_a_pause(house):
+    """Promise 4: after the pause, any wrong bit in the last answered frame refuses the journal."""
+    house.say(Add())
+    house.say(Add())
+    house.advance(1)
+    (name,) = [n for n in house.disk.names() if n.endswith(".segment")]
+    *_, last, _ = Reader(house.disk, cut=False).frames()
+    house.stream.stop()
+    house.disk.close()
+    for bit in range(last.offset * 8, last.end * 8):
+        byte = house.disk.read(name, bit // 8, 1)
+        house.disk.write(name, bit // 8, bytes([byte[0] ^ 1 << bit % 8]))
+        with pytest.raises(Corrupt, match=f"{name}, offset {last.offset}, from seq 2 on"):
+            house.make().open()
+        house.disk.write(name, bit // 8, byte)
+    assert house.open().state.total == 2
 
 
 # --- no room -----------------------------------------------------------------------------------
@@ -842,7 +998,7 @@ def test_a_timer_survives_a_restart(house, stop):
     house.say(Add(1, wake_s=50))
     getattr(house, stop)(Configured(b""))
     assert house.state.woken == ()
-    house.stream.close() if stop == "restart" else house.stream.debts.stop()
+    house.stream.close() if stop == "restart" else house.stream.stop()
     house.run_all()
     house.clock.advance(20)
     house.disk.crash()

@@ -27,7 +27,7 @@ FLOORS = {
         "journal.frame", "journal.names", "journal.recovery",
     ],
     "disk": ["journal"],
-    "join": ["world", "debts", "opening", "stream"],
+    "join": ["world", "debts", "idle", "opening", "stream"],
     "doors": ["wire", "split"],
     "house": [""],
 }  # fmt: skip
@@ -213,7 +213,6 @@ NEIGHBOURS = {
     "happy.config.endpoints": "config",
     "happy.control": "container",
     "happy.doors": "container",
-    "happy.tap": "container",
 }
 
 

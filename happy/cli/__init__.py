@@ -1,17 +1,20 @@
 """The console script ``happy``: what an operator and an author do beside ``twistd happy``.
 
-``segments`` and ``verdict`` look at a journal, ``bodies`` makes its events readable, ``output``
-is how anything is said; every other module is one command.
+``segments``, ``frames`` and ``verdict`` look at a journal, ``bodies`` and ``entries`` make its
+events readable, ``copying`` and ``salvage`` make journals of journals, ``output`` is how anything
+is said and ``statuses`` how it ends; the other modules are one command each.
 """
 
 from __future__ import annotations
 
 import click
 
+from happy.cli.backup import backup
 from happy.cli.check import check
 from happy.cli.init import init
 from happy.cli.journal import journal
 from happy.cli.output import Commands
+from happy.cli.restore import restore
 from happy.cli.status import status
 
 
@@ -27,11 +30,11 @@ def main() -> None:
     Exit status, unless a command says otherwise:
       0  all is well
       1  what was looked at is not well, or cannot be looked at
-      2  the command line was not understood
+     64  the command line was not understood: nothing was done; so it is for all commands
     """  # noqa: D301 - a backspace keeps click from filling the lines after it
 
 
-for _command in (init, check, status, journal):
+for _command in (init, check, status, journal, backup, restore):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from happy.codec import Record, decode_plain, decode_record
 from happy.errors import Corrupt
+from happy.event import Mail, event_meta
 from happy.journal.frame import Frame, Kind, records_of
+
+MAIL: Final = event_meta(Mail).name
+"""The type of the records that are mails."""
+_LENGTH: Final = struct.Struct("<I")
 
 
 def records_in(frame: Frame) -> Iterator[tuple[int, Record]]:
@@ -34,6 +40,39 @@ def records_in(frame: Frame) -> Iterator[tuple[int, Record]]:
             seq += 1
     except (ValueError, msgspec.MsgspecError) as error:
         raise Corrupt(f"seq {seq}: not an event of this program: {error}") from None
+
+
+def checked(frame: Frame) -> list[Record]:
+    """Return the records of a frame as ``records_in`` does, only faster: for reading everything.
+
+    Raises ``Corrupt`` likewise.
+    """
+    if frame.kind is not Kind.EVENTS:
+        return []
+    body, length_at, decode = frame.body, _LENGTH.unpack_from, decode_record
+    records = []
+    position = 0
+    try:
+        for _ in range(frame.count):
+            begin = position + 4
+            position = begin + length_at(body, position)[0]
+            records.append(decode(body[begin:position]))
+    except (struct.error, msgspec.MsgspecError):
+        position = -1
+    if position != len(body):
+        return [record for _, record in records_in(frame)]  # which says what is wrong, and where
+    return records
+
+
+def mail_blobs(record: Record) -> tuple[str, ...]:
+    """Return the blobs that a record names, when it is a mail.
+
+    Which fields of other events are blobs, only their application knows.
+    """
+    if record.type != MAIL:
+        return ()
+    content = decode_plain(record.body).get("content")
+    return (content["sha256"],) if isinstance(content, dict) else ()
 
 
 def body_of(seq: int, record: Record) -> Any:

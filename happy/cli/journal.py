@@ -1,39 +1,43 @@
-"""``happy journal``: reading journals; nothing is locked or written, a container may run."""
+"""``happy journal``: looking at journals; no journal is locked or changed, a container may run."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import click
 
+from happy.cli.bounds import SeqOrTime, wanted
+from happy.cli.cat import cat
+from happy.cli.entries import entries
 from happy.cli.output import (
     Commands,
     Unwell,
-    counted,
     is_terminal,
     json_line,
     json_option,
-    reason,
+    pause_while_read,
+    progress,
     rfc3339,
+    safe,
     short_bytes,
     short_time,
+    until_interrupted,
     write_json,
     write_table,
 )
-from happy.cli.places import journal_path
+from happy.cli.places import journal_argument, journal_path
+from happy.cli.repair import repair
 from happy.cli.segments import SegmentReport, State, segment_names, survey
-from happy.errors import JournalError
+from happy.cli.statuses import Status, statuses
+from happy.cli.verdict import Health, Verification
 from happy.journal.disk import FileDisk
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_UNREADABLE = 4
 
 
 @click.group(cls=Commands)
@@ -41,26 +45,19 @@ def journal() -> None:
     """Look at a journal; a container may be running on it.
 
     DIR is the journal's directory, DATA/NAME; with --config FILE it is the NAME of an
-    application. Nothing is locked or changed, and no application is imported.
+    application. The journal is not locked or changed, and no application is imported.
     """
 
 
-def _place(command: F) -> F:
-    config = click.option(
-        "--config",
-        "-c",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Take the journal of application DIR of this configuration.",
-    )
-    return click.argument("place", metavar="DIR")(config(command))
+for _command in (cat, repair):
+    journal.add_command(_command)
 
 
 # --- ls --------------------------------------------------------------------------------------
 
 
 @journal.command()
-@_place
+@journal_argument
 @json_option
 def ls(place: str, config: Path | None, as_json: bool) -> None:
     """List the segments of a journal.
@@ -122,21 +119,25 @@ def _as_row(report: SegmentReport) -> tuple[str, ...]:
 
 
 @journal.command()
-@_place
-@click.option("--from", "first", type=click.IntRange(min=1), default=1, metavar="SEQ",
-              help="Begin with this seq.")  # fmt: skip
-@click.option("--to", "last", type=click.IntRange(min=1), metavar="SEQ", help="End with this seq.")
+@journal_argument
+@click.option("--from", "begin", type=SeqOrTime(), default=1, metavar="SEQ|TIME",
+              help="Begin with this seq, or with what came at this time.")  # fmt: skip
+@click.option("--to", "end", type=SeqOrTime(), metavar="SEQ|TIME",
+              help="End with this seq, or with what came at this time.")  # fmt: skip
 @click.option("--type", "types", multiple=True, metavar="NAME",
               help="Show events of this type only; may be given several times.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show at most N events.")
+@click.option("--follow", "-f", is_flag=True,
+              help="Go on with what comes, until Ctrl-C or until nobody reads.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Changes nothing: entries always are JSON.")
 def show(  # noqa: PLR0913 - one for each option
     place: str,
     config: Path | None,
-    first: int,
-    last: int | None,
+    begin: int | datetime,
+    end: int | datetime | None,
     types: tuple[str, ...],
     limit: int | None,
+    follow: bool,
     as_json: bool,  # noqa: ARG001 - every command has it
 ) -> None:
     """Show the entries of a journal, in order: a line of JSON for each.
@@ -150,27 +151,28 @@ def show(  # noqa: PLR0913 - one for each option
     Bytes in a body are {"$utf8": TEXT} or, when they are not UTF-8, {"$base64": TEXT}; a
     number that JSON has not is {"$float": TEXT}. Text is text.
 
+    TIME is RFC 3339 (2026-11-23T06:15:00Z); without an offset it is local time. Of a journal in
+    use, the last entry may be one that nobody was answered for yet.
+
     Exit status 1 when the journal is damaged; what stands before the damage was shown.
     """  # noqa: D301 - click's mark
-    from happy.cli.entries import entries  # noqa: PLC0415 - the codec takes a moment to import
-
     path = journal_path(place, config)
-    disk = FileDisk(path)
     out = sys.stdout.buffer
-    found = entries(disk, segment_names(disk, path), first, last)
+    found = entries(path, wanted(begin, end), pause_while_read(out) if follow else None)
     chosen = (entry for entry in found if not types or entry.type in types)
-    try:
-        for entry in islice(chosen, limit):
-            out.write(json_line(entry.plain()))
-    finally:
-        out.flush()
+    with until_interrupted() if follow else nullcontext():
+        try:
+            for entry in islice(chosen, limit):
+                out.write(json_line(entry.plain()))
+        finally:
+            out.flush()
 
 
 # --- verify ----------------------------------------------------------------------------------
 
 
 @journal.command()
-@_place
+@journal_argument
 @json_option
 def verify(place: str, config: Path | None, as_json: bool) -> None:
     """Read a whole journal and say whether it is in order.
@@ -186,42 +188,16 @@ def verify(place: str, config: Path | None, as_json: bool) -> None:
       3  not a journal
       4  it could not be read
     """  # noqa: D301 - click's mark
-    from happy.cli.verdict import Health, Verification  # noqa: PLC0415 - as in show
-
     path = journal_path(place, config)
-    try:
-        with _progress() as progress:
-            verdict = Verification(path, progress).verdict()
-    except JournalError as error:
-        raise Unwell(str(error), _UNREADABLE) from None
-    except OSError as error:
-        raise Unwell(f"{error.filename or path}: {reason(error)}", _UNREADABLE) from None
+    with statuses(path), progress("reading") as tell:
+        verdict = Verification(path, tell).verdict()
     if as_json:
         write_json({"journal": str(path), **attrs.asdict(verdict)})
-    good = ", ".join(
-        (
-            counted(verdict.events, "event"),
-            counted(verdict.segments, "segment"),
-            counted(verdict.blobs, "blob"),
-        )
-    )
     if verdict.health is Health.WHOLE:
         if not as_json:
-            click.echo(f"{path}: whole: {good}")
+            click.echo(safe(f"{path}: whole: {verdict.good}"))
         return
-    status = {Health.TORN: 1, Health.NOT_A_JOURNAL: 3}.get(verdict.health, 2)
-    raise Unwell(f"{path}: {verdict.health}: {verdict.sentence} (good: {good})", status)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show how far it is, when somebody is there to look."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    said = f"{path}: {verdict.health}: {verdict.sentence} (good: {verdict.good})"
+    if verdict.health.status is Status.DAMAGED:
+        said += f"; `happy journal repair {path} --to NEW` tells what can be saved without one"
+    raise Unwell(said, verdict.health.status)

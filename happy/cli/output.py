@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import select
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Any, BinaryIO, Final, TypeVar
 
 import click
 import msgspec
@@ -15,6 +18,9 @@ from happy.errors import HappyError
 from happy.event import moment
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+USAGE_STATUS: Final = os.EX_USAGE
+"""64: that the command line was not understood; nothing else ends with it."""
 
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What JSON leaves as it is and a terminal obeys: C1 controls, and marks that turn the text."""
@@ -35,10 +41,16 @@ class Unwell(click.ClickException):
 class Commands(click.Group):
     """Commands whose known errors end in a sentence and a status, never in a traceback."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line as far as it is for all of them."""
+        with _usage_has_its_status():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with _usage_has_its_status():
+                return super().invoke(ctx)
         except HappyError as error:
             raise Unwell(str(error)) from None
         except OSError as error:
@@ -46,6 +58,16 @@ class Commands(click.Group):
                 raise
             where = f"{error.filename}: " if error.filename else ""
             raise Unwell(f"{where}{reason(error)}") from None
+
+
+@contextmanager
+def _usage_has_its_status() -> Iterator[None]:
+    """Change click's status 2: for some commands it means something else."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.exit_code = USAGE_STATUS  # type: ignore[misc] # as above
+        raise
 
 
 def reason(error: OSError) -> str:
@@ -61,6 +83,29 @@ json_option: Callable[[F], F] = click.option(
 def is_terminal() -> bool:
     """Say whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+_PAUSE_MS: Final = 100
+
+
+def pause_while_read(out: BinaryIO) -> Callable[[], bool]:
+    """Return a function that pauses; it says whether anybody may still read what is written.
+
+    What was written before the pause can be read during it.
+    """
+    closed = select.poll()
+    closed.register(out.fileno(), 0)  # that a pipe has lost its reader is always told
+
+    def pause() -> bool:
+        out.flush()
+        return not closed.poll(_PAUSE_MS)
+
+    return pause
+
+
+def until_interrupted() -> suppress:
+    """Return a context that ends with Ctrl-C, which is how following a journal ends."""
+    return suppress(KeyboardInterrupt)
 
 
 def json_line(value: Any) -> bytes:
@@ -109,6 +154,34 @@ def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of how much is done, in bytes, when somebody is there to look."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def counted(count: int, noun: str) -> str:

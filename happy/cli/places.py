@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from happy.cli.output import Unwell, reason
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def journal_argument(command: F) -> F:
+    """Give a command the argument DIR and the option --config; see ``journal_path``."""
+    config = click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Take the journal of application DIR of this configuration.",
+    )
+    return click.argument("place", metavar="DIR")(config(command))
 
 
 def data_of(config: Path) -> Path:

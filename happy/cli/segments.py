@@ -36,6 +36,7 @@ from happy.journal.recovery import (
     next_frame,
     start_of,
 )
+from happy.journal.replay import FileBytes
 
 _PAUSE_S: Final = 0.05
 """Longer than one frame takes to be written."""
@@ -158,8 +159,8 @@ def frames_of(
     closed = looked = False
     for _ in range(_LOOKS_MAX):
         before = position
-        buffer = memoryview(disk.read(name))
-        while not isinstance(found := next_frame(buffer, header, position), Finding):
+        content = FileBytes(disk, name)
+        while not isinstance(found := next_frame(content, header, position), Finding):
             yield found
             closed = found.kind is Kind.CLOSE_MARK
             position = after(found)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from happy.cli.bodies import records_in
+from happy.cli.bodies import MAIL, checked, mail_blobs
+from happy.cli.output import counted
 from happy.cli.segments import End, frames_of, segment_names
-from happy.codec import decode_plain
+from happy.cli.statuses import Status
 from happy.errors import Ambiguous, Corrupt, NotAJournal
-from happy.event import Mail, event_meta
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame
 from happy.journal.names import BLOBS, blob_name, is_part
@@ -22,9 +23,9 @@ from happy.journal.recovery import Decision, Finding, Place
 from happy.journal.replay import Reader, Segment
 
 Progress = Callable[[int, int], None]
-"""Is told how many of how many files were read."""
+"""Is told how much of how much is done, in bytes."""
 
-_MAIL: Final = event_meta(Mail).name
+_TELL_BYTES: Final = 8 * 1024 * 1024
 
 
 class Health(StrEnum):
@@ -35,6 +36,20 @@ class Health(StrEnum):
     CORRUPT = "corrupt"
     AMBIGUOUS = "ambiguous"
     NOT_A_JOURNAL = "not a journal"
+
+    @property
+    def status(self) -> Status:
+        """What a command ends with that finds it so."""
+        return _STATUSES[self]
+
+
+_STATUSES: Final = {
+    Health.WHOLE: Status.DONE,
+    Health.TORN: Status.NOT_DONE,
+    Health.CORRUPT: Status.DAMAGED,
+    Health.AMBIGUOUS: Status.DAMAGED,
+    Health.NOT_A_JOURNAL: Status.NOT_A_JOURNAL,
+}
 
 
 @attrs.frozen
@@ -49,6 +64,17 @@ class Verdict:
     closed: bool = False
     """Whether the last writer stopped in good order."""
 
+    @property
+    def good(self) -> str:
+        """How much was good, in words."""
+        return ", ".join(
+            (
+                counted(self.events, "event"),
+                counted(self.segments, "segment"),
+                counted(self.blobs, "blob"),
+            )
+        )
+
 
 class Verification:
     """Reads the journal in a directory; ``verdict`` is the whole of it."""
@@ -57,20 +83,22 @@ class Verification:
         self._path = path
         self._progress = progress
         self._disk = FileDisk(path)
+        self._told = 0
+        self._total = 0
         self._next_seq = 1
         self._segments = 0
         self._blobs_good = 0
         self._blobs: dict[str, int] = {}
-        """The blobs that mails name, and the seq of the first mail that names each.
-
-        Which fields of other events are blobs, only their application knows.
-        """
+        """The blobs that mails name, and the seq of the first mail that names each."""
 
     def verdict(self) -> Verdict:
         """Read everything and say how it is; a plain ``JournalError`` when it cannot be read."""
         try:
-            end = self._read_segments(segment_names(self._disk, self._path))
-            self._read_blobs()
+            names = segment_names(self._disk, self._path)
+            stored = [name for name in self._disk.names(BLOBS) if not is_part(name)]
+            self._total = sum(map(self._disk.size, (*names, *stored)))
+            end = self._read_segments(names)
+            self._read_blobs(stored)
         except Ambiguous as error:
             return self._found(Health.AMBIGUOUS, str(error))
         except Corrupt as error:
@@ -92,9 +120,11 @@ class Verification:
 
     def _read_segments(self, names: list[str]) -> End:
         reader = Reader(self._disk, cut=False)
+        read = [0, *accumulate(map(self._disk.size, names))]
         try:
-            for frame in reader.frames(self._progress):
+            for frame in reader.frames():
                 self._read_frame(frame)
+                self._tell(read[len(reader.segments) - 1] + frame.end)
         except (Corrupt, Ambiguous):
             if not reader.segments or reader.segments[-1].name != names[-1]:
                 raise
@@ -124,27 +154,32 @@ class Verification:
                 self._read_frame(frame)
 
     def _read_frame(self, frame: Frame) -> None:
-        for seq, record in records_in(frame):
-            if record.type == _MAIL:
-                content = decode_plain(record.body).get("content")
-                if isinstance(content, dict):
-                    self._blobs.setdefault(content["sha256"], seq)
+        for seq, record in enumerate(checked(frame), frame.first_seq):
+            if record.type == MAIL:
+                for sha256 in mail_blobs(record):
+                    self._blobs.setdefault(sha256, seq)
         self._next_seq = frame.first_seq + frame.count
 
-    def _read_blobs(self) -> None:
-        stored = [name for name in self._disk.names(BLOBS) if not is_part(name)]
+    def _tell(self, done: int) -> None:
+        if done - self._told >= _TELL_BYTES:
+            self._told = done
+            self._progress(done, self._total)
+
+    def _read_blobs(self, stored: list[str]) -> None:
         known = set(stored)
+        done = self._total - sum(map(self._disk.size, stored))
         faults = [
             f"the blob {sha256} of seq {seq} is missing"
             for sha256, seq in self._blobs.items()
             if blob_name(sha256) not in known
         ]
-        for number, name in enumerate(stored):
+        for name in stored:
             if f"{BLOBS}/{self._digest_of(name)}" == name:
                 self._blobs_good += 1
             else:
                 faults.append(f"{name} is not what its name says")
-            self._progress(number + 1, len(stored))
+            done += self._disk.size(name)
+            self._tell(done)
         if faults:
             more = f" (and {len(faults) - 1} more)" if faults[1:] else ""
             raise Corrupt(f"{faults[0]}{more}; restore it from a backup")

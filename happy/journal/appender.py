@@ -27,6 +27,7 @@ from happy.journal.recovery import Position, start_of
 from happy.journal.replay import Segment, Tail
 
 _RECORD_OVERHEAD: Final = 4
+_TOUCH_SIZE: Final = 512 * 1024  # a third of a millisecond's work, in the time of many syncs
 _PREPARE_TRIES: Final = 16  # in a segment: on a full disk each of them takes its time
 
 
@@ -37,7 +38,7 @@ def create_journal(
     header = SegmentHeader(journal_id, 1, 1, time_ns, 0, first_chain(journal_id), salt)
     segment = _begin_segment(disk, header, segment_bytes_max)
     position = start_of(header)
-    return Tail(segment, position, closed=False, unproven=position.offset)
+    return Tail(segment, position, last=None, unproven=position.offset)
 
 
 def _begin_segment(disk: Disk, header: SegmentHeader, size: int, *, ready: bool = False) -> Segment:
@@ -65,12 +66,19 @@ class Appender:
         self._prepared = False
         self._prepare_at = segment_bytes_max // 2
         self._failed: BaseException | None = None
+        self._last = tail.last
+        self._touched = 0
         self._rewrite(tail.unproven)
 
     @property
     def next_seq(self) -> int:
         """The seq that the next record will have."""
         return self._at.next_seq
+
+    @property
+    def vouched(self) -> bool:
+        """Whether a mark, or a segment's header, stands behind the last events."""
+        return self._last is not Kind.EVENTS
 
     def append(self, records: Sequence[bytes], time_ns: int) -> None:
         """Make a batch durable; ``time_ns`` must not be less than that of the batch before.
@@ -129,15 +137,32 @@ class Appender:
             salt=self._segment.header.salt,
             chain=at.chain,
         )
+        end = at.offset + len(frame)
         try:
             self._disk.write(name, at.offset, frame)
+            self._touch_ahead(end)
         except NoRoom:
             # Part of it may stand there, and must not be found between sectors of the next.
             self._disk.truncate(name, at.offset)
             self._disk.sync(name)
             raise
         self._disk.sync(name)
-        self._at = Position(at.offset + len(frame), at.next_seq + len(records), time_ns, chain)
+        self._at = Position(end, at.next_seq + len(records), time_ns, chain)
+        self._last = kind
+
+    def _touch_ahead(self, end: int) -> None:
+        """Write zeros into the room behind ``end``, now and then a piece of it.
+
+        In room that is taken and was never written, a write changes the file system's own
+        books, and its sync waits for theirs; over zeros it waits for the disk alone.
+        """
+        if end <= self._touched:
+            return
+        self._touched = end + _TOUCH_SIZE
+        name = self._segment.name
+        room_end = min(self._touched, self._disk.size(name))
+        if end < room_end:
+            self._disk.write(name, end, bytes(room_end - end))
 
     def _make_room(self, size: int, time_ns: int) -> None:
         at = self._at
@@ -157,6 +182,8 @@ class Appender:
         self._prepared = False
         self._prepare_at = self._capacity // 2
         self._at = start_of(header, at.time_ns)
+        self._last = None
+        self._touched = 0
         self._disk.truncate(sealed, at.offset)
         self._disk.forget(sealed)
 

@@ -11,16 +11,20 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from happy.errors import JournalError, Locked, NoRoom, SyncFailed
+from happy.journal.mounts import file_system_type, is_network
 from happy.journal.names import LOCK
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Disk(Protocol):
@@ -84,9 +88,10 @@ class FileDisk:
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = self._holder(directory)
             os.close(directory)
             raise Locked(
-                f"{self.path}: in use by {self._holder()}; stop that process, or give this "
+                f"{self.path}: in use by {holder}; stop that process, or give this "
                 "application another data directory"
             ) from None
         except OSError as error:
@@ -98,8 +103,7 @@ class FileDisk:
         try:
             # The last rename may be in memory only, left there by a process whose sync failed.
             os.fsync(directory)
-            with self._opened(LOCK, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as lock:
-                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            self._sign()
         except OSError as error:
             self.close()
             raise JournalError(f"{self.path}: cannot be written: {_reason(error)}") from None
@@ -245,15 +249,49 @@ class FileDisk:
             raise SyncFailed(f"{path}: the disk did not keep it: {_reason(error)}") from None
 
     def _failure(self, name: str, error: OSError) -> NoRoom | SyncFailed:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             return NoRoom("the disk is full; new events are refused until there is room")
         return SyncFailed(f"{self.path / name}: cannot be written: {_reason(error)}")
 
-    def _holder(self) -> str:
+    def _sign(self) -> None:
+        """Say in the file LOCK who holds the directory; a full disk keeps nobody from starting."""
+        try:
+            with self._opened(LOCK, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as lock:
+                os.write(lock, f"{_process(os.getpid())}\n".encode())
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+
+    def _holder(self, directory: int) -> str:
+        """Return who holds the lock: as the kernel knows it, else as LOCK says it."""
+        file = os.fstat(directory)
+        place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+        # LOCK is written after the lock was taken, and anybody can delete it.
+        found = re.search(rf"FLOCK +\S+ +WRITE +([1-9]\d*) +{place} ", _read_proc("locks"))
+        if found:
+            return _process(int(found[1]))
         try:
             return (self.path / LOCK).read_text().strip() or "another process"
         except (OSError, ValueError):
             return "another process"
+
+
+def network_file_system(path: Path) -> str | None:
+    """Return the type of the file system of ``path`` if another machine serves it, else None."""
+    type_name = file_system_type(str(path.resolve()), _read_proc("self/mountinfo"))
+    return type_name if is_network(type_name) else None
+
+
+def _process(pid: int) -> str:
+    return f"process {pid} on {socket.gethostname()}"
+
+
+def _read_proc(name: str) -> str:
+    """Return a table of the kernel; nothing where there is none, as on other systems."""
+    try:
+        return Path("/proc", name).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _reason(error: OSError) -> str:

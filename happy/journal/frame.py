@@ -57,7 +57,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -77,6 +77,14 @@ _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 
 Buffer = bytes | memoryview
+
+
+class Content(Protocol):
+    """The bytes of a segment, to be sliced: in memory, or read piece by piece."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Buffer: ...
 
 
 class Kind(IntEnum):
@@ -216,12 +224,10 @@ def encode_frame(  # noqa: PLR0913 - a frame has as many parts
     return b"".join((head, pack(zlib.crc32(head)), body)), after
 
 
-def decode_frame_header(buffer: Buffer, offset: int) -> FrameHeader | None:
+def decode_frame_header(content: Content, offset: int) -> FrameHeader | None:
     """Return the frame header at ``offset``, or None when none is there whose checksum holds."""
-    if bytes(buffer[offset : offset + 4]) != FRAME_MAGIC:
-        return None
-    head = buffer[offset : offset + FRAME_HEADER_SIZE]
-    if len(head) < FRAME_HEADER_SIZE:
+    head = content[offset : offset + FRAME_HEADER_SIZE]
+    if len(head) < FRAME_HEADER_SIZE or head[:4] != FRAME_MAGIC:
         return None
     if zlib.crc32(head[:-4]) != _U32.unpack_from(head, FRAME_HEADER_SIZE - 4)[0]:
         return None
@@ -244,11 +250,13 @@ def decode_frame_header(buffer: Buffer, offset: int) -> FrameHeader | None:
     )
 
 
-def body_of(buffer: Buffer, offset: int, header: FrameHeader) -> Buffer | None:
+def body_of(content: Content, offset: int, header: FrameHeader) -> Buffer | None:
     """Return a frame's body as it stands in the file, or None when its checksum is wrong."""
-    start = offset + FRAME_HEADER_SIZE
-    padded = buffer[start : offset + header.size]
-    if len(padded) < header.size - FRAME_HEADER_SIZE or zlib.crc32(padded) != header.body_crc:
+    end = offset + header.size
+    if end > len(content):
+        return None
+    padded = content[offset + FRAME_HEADER_SIZE : end]
+    if zlib.crc32(padded) != header.body_crc:
         return None
     return padded[: header.length]
 

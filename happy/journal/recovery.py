@@ -24,9 +24,8 @@ from happy.journal.frame import (
     FRAME_MAGIC,
     SECTOR_SIZE,
     SEGMENT_HEADER_SIZE,
-    Buffer,
+    Content,
     Frame,
-    FrameHeader,
     Kind,
     SegmentHeader,
     body_of,
@@ -92,6 +91,8 @@ DECISIONS: Final[dict[tuple[Finding, Place], Decision]] = {
 
 
 _KINDS: Final = frozenset(Kind)
+_LOOK_SIZE: Final = 65_536
+_ZEROS: Final = bytes(_LOOK_SIZE)
 
 
 @attrs.frozen
@@ -104,22 +105,35 @@ class Position:
     chain: bytes
 
 
+@attrs.frozen
+class Start:
+    """What a snapshot covers: a reader that brings one needs nothing of what is before it."""
+
+    seq: int
+    """The last seq that the snapshot holds."""
+    chain: bytes
+    """The chain after a frame that ends with it, or after a mark behind that."""
+    time_ns: int
+    """The time of that frame."""
+
+
 def start_of(header: SegmentHeader, time_ns: int = 0) -> Position:
     """Return the position before the first frame of a segment."""
     return Position(SEGMENT_HEADER_SIZE, header.first_seq, time_ns, header.chain)
 
 
-def next_frame(buffer: Buffer, header: SegmentHeader, at: Position) -> Frame | Finding:
+def next_frame(content: Content, header: SegmentHeader, at: Position) -> Frame | Finding:
     """Return the good frame at a position, or what is found instead of one."""
-    head = decode_frame_header(buffer, at.offset)
+    raw = bytes(content[at.offset : at.offset + FRAME_HEADER_SIZE])
+    head = decode_frame_header(raw, 0)
     if head is None:
-        return _no_header(buffer, header, at)
+        return _no_header(content, header, at)
     if head.salt != header.salt or head.reserved or head.kind not in _KINDS:
         return Finding.FOREIGN
-    body = body_of(buffer, at.offset, head)
+    body = body_of(content, at.offset, head)
     if body is None:
-        return _bad_body(buffer, header, at, head)
-    chain = chain_after(at.chain, buffer[at.offset : at.offset + FRAME_HEADER_SIZE], body)
+        return _unfinished(content, header, at, head.size)
+    chain = chain_after(at.chain, raw, body)
     if chain != head.chain or head.first_seq != at.next_seq or head.time_ns < at.time_ns:
         return Finding.FOREIGN
     return Frame(
@@ -140,44 +154,49 @@ def after(frame: Frame) -> Position:
     return Position(frame.end, frame.first_seq + frame.count, frame.time_ns, frame.chain)
 
 
-def _no_header(buffer: Buffer, header: SegmentHeader, at: Position) -> Finding:
-    rest = bytes(buffer[at.offset :])
-    if not rest.strip(b"\0"):
+def _no_header(content: Content, header: SegmentHeader, at: Position) -> Finding:
+    if _zeros(content, at.offset, len(content)):
         return Finding.NOTHING
     # How long the frame was meant to be is not known, but its header alone tells enough.
-    return _unfinished(rest, header, at, FRAME_HEADER_SIZE)
+    return _unfinished(content, header, at, FRAME_HEADER_SIZE)
 
 
-def _bad_body(buffer: Buffer, header: SegmentHeader, at: Position, head: FrameHeader) -> Finding:
-    return _unfinished(bytes(buffer[at.offset :]), header, at, head.size)
-
-
-def _unfinished(rest: bytes, header: SegmentHeader, at: Position, size: int) -> Finding:
+def _unfinished(content: Content, header: SegmentHeader, at: Position, size: int) -> Finding:
     """Say what became of the write of a frame whose first ``size`` bytes are known to be its."""
-    if _good_frame_after(rest, header, at):
+    if _good_frame_after(content, header, at):
         return Finding.FOLLOWED
-    if len(rest) < size:
+    start, end = at.offset, at.offset + size
+    if len(content) < end:
         return Finding.SHORT
-    start = 0
-    while start < size:
-        end = min(start + SECTOR_SIZE - (at.offset + start) % SECTOR_SIZE, size)
-        if not rest[start:end].strip(b"\0"):
+    while start < end:
+        following = min(start + SECTOR_SIZE - start % SECTOR_SIZE, end)
+        if _zeros(content, start, following):
             return Finding.UNWRITTEN
-        start = end
+        start = following
     return Finding.BAD
 
 
-def _good_frame_after(rest: bytes, header: SegmentHeader, at: Position) -> bool:
-    """Say whether a frame of this segment that was written later stands in ``rest``."""
-    found = rest.find(FRAME_MAGIC, 1)
-    while found >= 0:
-        head = decode_frame_header(rest, found)
-        if (
-            head is not None
-            and head.salt == header.salt
-            and head.first_seq >= at.next_seq
-            and head.durable_end > at.offset
-        ):
-            return True
-        found = rest.find(FRAME_MAGIC, found + 1)
+def _zeros(content: Content, start: int, end: int) -> bool:
+    for first in range(start, end, _LOOK_SIZE):
+        piece = bytes(content[first : min(first + _LOOK_SIZE, end)])
+        if piece != _ZEROS[: len(piece)]:
+            return False
+    return True
+
+
+def _good_frame_after(content: Content, header: SegmentHeader, at: Position) -> bool:
+    """Say whether a frame of this segment that was written later stands behind a position."""
+    for first in range(at.offset + 1, len(content), _LOOK_SIZE):
+        piece = bytes(content[first : first + _LOOK_SIZE + FRAME_HEADER_SIZE - 1])
+        found = piece.find(FRAME_MAGIC)
+        while 0 <= found < _LOOK_SIZE:
+            head = decode_frame_header(piece, found)
+            if (
+                head is not None
+                and head.salt == header.salt
+                and head.first_seq >= at.next_seq
+                and head.durable_end > at.offset
+            ):
+                return True
+            found = piece.find(FRAME_MAGIC, found + 1)
     return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
+from typing import Final
 
 import attrs
 
@@ -17,9 +18,11 @@ from happy.errors import Ambiguous, Corrupt, NotAJournal
 from happy.journal.disk import Disk
 from happy.journal.frame import (
     SEGMENT_HEADER_SIZE,
+    Content,
     Frame,
     Kind,
     SegmentHeader,
+    decode_frame_header,
     decode_segment_header,
     first_chain,
 )
@@ -36,10 +39,14 @@ from happy.journal.recovery import (
     Finding,
     Place,
     Position,
+    Start,
     after,
     next_frame,
     start_of,
 )
+
+PIECE_SIZE: Final = 1024 * 1024
+"""How much of a file is read at once: enough to be fast, little beside what a state takes."""
 
 
 @attrs.frozen
@@ -56,35 +63,85 @@ class Tail:
 
     segment: Segment
     position: Position
-    closed: bool
-    """Whether the journal ends with a close mark: its last writer stopped in good order."""
+    last: Kind | None
+    """The kind of the last frame of this segment, None when it has none."""
     unproven: int
     """Where the last frame begins, which no later one vouches for; the position when none."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the journal ends with a close mark: its last writer stopped in good order."""
+        return self.last is Kind.CLOSE_MARK
 
 
 @attrs.frozen
 class Torn:
-    """A tail that was never answered."""
+    """A tail that was cut off: never answered, unless it is a loss that was accepted."""
 
     segment: str
     offset: int
     finding: Finding
     size: int
     """How many bytes there are, without the zeros at their end."""
+    seq: int
+    """The first seq that is not there any more."""
+    count: int | None
+    """How many events its first frame had; None when even its header cannot be read."""
+    accepted: bool
+    """Whether it may have been answered, and was cut off because somebody said so."""
     kept: str = ""
     """The file that keeps its bytes; empty when the journal was only looked at."""
+
+
+class FileBytes:
+    """The bytes of a file as it is now, to be sliced; a piece of them is in memory at a time."""
+
+    def __init__(self, disk: Disk, name: str) -> None:
+        self._disk = disk
+        self._name = name
+        self._size = disk.size(name)
+        self._start = 0
+        self._piece = memoryview(b"")
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice, /) -> memoryview:
+        start, stop, _ = part.indices(self._size)
+        stop = max(start, stop)
+        first = start - self._start
+        if first < 0 or stop - self._start > len(self._piece):
+            self._piece = memoryview(b"")  # never two of them
+            size = max(stop - start, min(PIECE_SIZE, self._size - start))
+            self._piece = memoryview(self._disk.read(self._name, start, size))
+            self._start = start
+            first = 0
+        return self._piece[first : stop - self._start]
 
 
 class Reader:
     """Reads a journal's frames in order; ``tail`` and ``torn`` are known when it is through.
 
     With ``cut``, a torn tail is cut off and its bytes are kept aside; without it nothing is
-    written, so that a journal in use can be looked at.
+    written, so that a journal in use can be looked at. With ``accept_tail_loss``, an ambiguous
+    tail is taken for torn. With ``start``, only the frames behind what a snapshot covers are
+    yielded, and the segments before it need not be there; that the journal is the one of the
+    snapshot, its chain proves.
     """
 
-    def __init__(self, disk: Disk, *, cut: bool) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        cut: bool,
+        accept_tail_loss: bool = False,
+        start: Start | None = None,
+    ) -> None:
         self._disk = disk
         self._cut = cut
+        self._accept_tail_loss = accept_tail_loss
+        self._start = start
+        self._started = start is None
         self.segments: list[Segment] = []
         self.tail: Tail | None = None
         self.torn: Torn | None = None
@@ -94,7 +151,7 @@ class Reader:
 
         ``progress`` is told, segment by segment, how many of how many were read.
         """
-        names = [n for n in self._disk.names() if segment_seq(n) is not None]
+        names = self._names()
         tail: Tail | None = None
         for number, name in enumerate(names):
             last = number == len(names) - 1
@@ -110,11 +167,20 @@ class Reader:
                 progress(number + 1, len(names))
         self.tail = tail
 
+    def _names(self) -> list[str]:
+        """Return the segments to be read: from that on which holds the last seq of the start."""
+        names = [name for name in self._disk.names() if segment_seq(name) is not None]
+        if self._start is None:
+            return names
+        last = self._start.seq
+        covered = sum(1 for name in names if (segment_seq(name) or 0) <= last)
+        return names[max(covered - 1, 0) :]
+
     def _open(self, name: str, before: Tail | None, place: Place) -> Segment | None:
         """Return a segment whose header continues what was read; None when it has none."""
         block = self._disk.read(name, 0, SEGMENT_HEADER_SIZE)
         if len(block) < SEGMENT_HEADER_SIZE:
-            self._judge(name, 0, segment_seq(name), Finding.HEADLESS, place)
+            self._judge(name, 0, segment_seq(name) or 0, Finding.HEADLESS, place)
             return None
         try:
             header = decode_segment_header(block)
@@ -133,68 +199,130 @@ class Reader:
         segment = Segment(name, header)
         if before is not None:
             _check_continues(before, segment)
-        elif header.number != 1 or header.chain != first_chain(header.journal_id):
-            raise Corrupt(
-                f"{name}: this is segment {header.number} of its journal and the ones "
-                "before it are missing; restore them from a backup"
-            )
+        else:
+            self._check_first(segment)
         return segment
+
+    def _check_first(self, segment: Segment) -> None:
+        """Raise ``Corrupt`` unless a journal, or what follows the start, can begin so."""
+        name, header, start = segment.name, segment.header, self._start
+        if header.number == 1 and header.chain == first_chain(header.journal_id):
+            return
+        if start is None or header.number == 1:
+            raise Corrupt(
+                f"{name}: this is segment {header.number} of its journal, and the ones before it, "
+                f"from {segment_name(1)} on, are missing; restore them from a backup"
+            )
+        if header.first_seq > start.seq + 1:
+            raise Corrupt(
+                f"{name}: the snapshot ends with seq {start.seq}, and the segments between are "
+                "missing; restore them from a backup"
+            )
 
     def _segment(
         self, segment: Segment, before: Tail | None, place: Place
     ) -> Generator[Frame, None, Tail]:
-        buffer = memoryview(self._disk.read(segment.name))
-        position = start_of(segment.header, before.position.time_ns if before else 0)
+        content = FileBytes(self._disk, segment.name)
+        position = start_of(segment.header, self._time_before(segment, before))
         unproven = position.offset
-        closed = False
+        last: Kind | None = None
+        self._look_for_start(segment.name, position)
         while True:
-            found = next_frame(buffer, segment.header, position)
+            found = next_frame(content, segment.header, position)
             if isinstance(found, Finding):
                 break
-            yield found
-            closed = found.kind is Kind.CLOSE_MARK
+            if self._started:
+                yield found
+            last = found.kind
             unproven = found.offset
             position = after(found)
+            self._look_for_start(segment.name, position)
         self._judge(segment.name, position.offset, position.next_seq, found, place)
-        return Tail(segment, position, closed, unproven)
+        return Tail(segment, position, last, unproven)
 
-    def _judge(self, name: str, offset: int, seq: int | None, found: Finding, place: Place) -> None:
+    def _time_before(self, segment: Segment, before: Tail | None) -> int:
+        """Return the time that no frame of a segment may be before."""
+        if before is not None:
+            return before.position.time_ns
+        start = self._start
+        begins = start is not None and segment.header.first_seq == start.seq + 1
+        return start.time_ns if start is not None and begins else 0
+
+    def _look_for_start(self, name: str, at: Position) -> None:
+        """Note when what the snapshot covers has been read; ``Corrupt`` when it is another."""
+        start = self._start
+        if self._started or start is None:
+            return
+        self._started = at.next_seq == start.seq + 1 and at.chain == start.chain
+        if at.next_seq > start.seq + 1:
+            raise Corrupt(_other_history(name, start))
+
+    def _judge(self, name: str, offset: int, seq: int, found: Finding, place: Place) -> None:
         where = f"{name}, offset {offset}, from seq {seq} on: {found.value}, {place.value}"
-        match DECISIONS[found, place]:
-            case Decision.USE:
-                return
-            case Decision.CUT:
-                self.torn = self._keep_aside(name, offset, found)
-            case Decision.REFUSE_CORRUPT:
-                raise Corrupt(f"{where}: the journal is damaged; restore it from a backup")
-            case Decision.REFUSE_AMBIGUOUS:
-                raise Ambiguous(
-                    f"{where}: damage and a torn write look the same here; restore it from a backup"
-                )
+        decision = DECISIONS[found, place]
+        accepted = decision is Decision.REFUSE_AMBIGUOUS and self._accept_tail_loss
+        if decision is Decision.REFUSE_CORRUPT:
+            raise Corrupt(f"{where}: the journal is damaged; restore it from a backup")
+        if decision is Decision.REFUSE_AMBIGUOUS and not accepted:
+            raise Ambiguous(
+                f"{where}: damage and a torn write look the same here; restore it from a backup"
+            )
+        if place is not Place.EARLIER_SEGMENT and self._start is not None and not self._started:
+            raise Corrupt(_other_history(name, self._start))
+        if decision is not Decision.USE:
+            self.torn = self._keep_aside(name, offset, seq, found, accepted=accepted)
 
-    def _keep_aside(self, name: str, offset: int, found: Finding) -> Torn:
-        torn = self._disk.read(name, offset).rstrip(b"\0")
+    def _keep_aside(
+        self, name: str, offset: int, seq: int, found: Finding, *, accepted: bool
+    ) -> Torn:
+        content = FileBytes(self._disk, name)
+        head = decode_frame_header(content, offset)
+        count = None if head is None else head.count
+        end = _end_of(content, offset)
+        lost = Torn(name, offset, found, end - offset, seq, count, accepted)
         if not self._cut:
-            return Torn(name, offset, found, len(torn))
+            return lost
+        torn = self._disk.read(name, offset, end - offset)
         kept = self._kept_name(name, offset, torn)
-        if kept not in self._disk.names(QUARANTINE):
-            part = unfinished_name(kept)
-            self._disk.create(part)
-            self._disk.write(part, 0, torn)
-            self._disk.sync(part)
-            self._disk.rename(part, kept)
+        # On a full disk, the room is taken from what this file does not need.
+        self._disk.truncate(name, end)
+        # Also when it is there: who was killed here may not have made its name durable.
+        part = unfinished_name(kept)
+        self._disk.create(part)
+        self._disk.write(part, 0, torn)
+        self._disk.sync(part)
+        self._disk.rename(part, kept)
         if found is Finding.HEADLESS:
             self._disk.remove(name)
         else:
             self._disk.truncate(name, offset)
             self._disk.sync(name)
-        return Torn(name, offset, found, len(torn), kept)
+        return attrs.evolve(lost, kept=kept)
 
     def _kept_name(self, name: str, offset: int, torn: bytes) -> str:
         """Return where to keep bytes: never over others, and once if a cut is done again."""
         there = self._disk.names(QUARANTINE)
         names = (torn_name(name, offset, number) for number in count(1))
         return next(n for n in names if n not in there or self._disk.read(n) == torn)
+
+
+def _end_of(content: Content, offset: int) -> int:
+    """Return where the zeros at the end of a file begin, ``offset`` when all behind it is zeros."""
+    end = len(content)
+    while end > offset:
+        first = max(offset, end - PIECE_SIZE)
+        size = len(bytes(content[first:end]).rstrip(b"\0"))
+        if size:
+            return first + size
+        end = first
+    return offset
+
+
+def _other_history(name: str, start: Start) -> str:
+    return (
+        f"{name}: the snapshot that ends with seq {start.seq} is not of this journal's history; "
+        "restore both from one backup"
+    )
 
 
 def _check_continues(before: Tail, segment: Segment) -> None:

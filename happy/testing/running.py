@@ -141,7 +141,7 @@ class Running:
 
     def crash(self) -> None:
         """Pull the plug: what was not synced is lost. Then start again."""
-        self.stream.debts.stop()
+        self.stream.stop()
         self.disk.crash()
         self._open()
 

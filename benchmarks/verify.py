@@ -1,0 +1,125 @@
+"""How fast ``happy journal verify`` reads, and how much memory that takes.
+
+    python benchmarks/verify.py [--directory DIR] [--megabytes N] [--event-bytes N]
+
+Writes a journal of 1 GB in segments of the default size, frames of 64 events as under 64
+clients, and runs the command on it three times; the journal is in memory by then, so it is the
+program that is measured and not the disk. Exits with 1 when the best run is below 200 MB/s, or
+memory above 64 MiB.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from happy.codec import encode
+from happy.event import event
+from happy.journal.frame import (
+    SEGMENT_HEADER_SIZE,
+    Kind,
+    SegmentHeader,
+    encode_frame,
+    encode_segment_header,
+    first_chain,
+)
+from happy.journal.names import segment_name
+from happy.limits import MIB, Limits
+
+HAPPY: Final = Path(sys.executable).with_name("happy")
+RUNS: Final = 3
+FRAME_EVENTS: Final = 64
+SPEED_MB_S_MIN: Final = 200
+MEMORY_BYTES_MAX: Final = 64 * MIB
+SECOND: Final = 1_000_000_000
+BEGIN_NS: Final = 1_700_000_000 * SECOND
+
+
+@event
+class Noted:
+    """A text."""
+
+    text: str
+
+
+def write_journal(path: Path, size: int, record: bytes) -> int:
+    """Write a journal of at least ``size`` bytes, without syncs; return its bytes."""
+    journal_id = os.urandom(16)
+    chain = first_chain(journal_id)
+    records = [record] * FRAME_EVENTS
+    seq, number, previous_end, written, time_ns = 1, 0, 0, 0, BEGIN_NS
+    while written < size:
+        number += 1
+        header = SegmentHeader(journal_id, number, seq, time_ns, previous_end, chain, number)
+        with (path / segment_name(seq)).open("wb") as file:
+            offset = file.write(encode_segment_header(header))
+            assert offset == SEGMENT_HEADER_SIZE
+            while True:
+                frame, chain_after = encode_frame(
+                    Kind.EVENTS,
+                    records,
+                    first_seq=seq,
+                    time_ns=time_ns,
+                    offset=offset,
+                    durable_end=offset,
+                    salt=number,
+                    chain=chain,
+                )
+                if offset + len(frame) > Limits().segment_bytes_max or written + offset >= size:
+                    break
+                offset += file.write(frame)
+                seq += FRAME_EVENTS
+                time_ns += SECOND // 1_000
+                chain = chain_after
+        previous_end = offset
+        written += offset
+    return written
+
+
+def verify(path: Path) -> tuple[float, float, int]:
+    """Run the command; return its seconds, its CPU seconds and its largest memory in bytes."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([HAPPY, "journal", "verify", path], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    said = process.stdout.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0 or ": whole: " not in said:
+        raise SystemExit(f"the journal is not whole: {said}")
+    return time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+
+
+@click.command()
+@click.option("--directory", type=click.Path(path_type=Path), help="Where; a temporary one.")
+@click.option("--megabytes", default=1_000, show_default=True)
+@click.option("--event-bytes", default=256, show_default=True)
+def main(directory: Path | None, megabytes: int, event_bytes: int) -> None:
+    """Measure and print; status 1 when it is too slow or takes too much."""
+    bare = len(encode(Noted(""), "http POST /note"))
+    record = encode(Noted("x" * (event_bytes - bare - 2)), "http POST /note")
+    place = Path(tempfile.mkdtemp(prefix="happy-verify-", dir=directory))
+    try:
+        size = write_journal(place, megabytes * 1_000_000, record)
+        runs = [verify(place) for _ in range(RUNS)]
+    finally:
+        shutil.rmtree(place)
+    print(f"{size:,} bytes in events of {len(record)}, {FRAME_EVENTS} to a frame")
+    for seconds, cpu, memory in runs:
+        print(
+            f"{size / seconds / 1e6:6.0f} MB/s  {seconds:6.2f} s  "
+            f"({cpu:.2f} s of a processor)  {memory / MIB:.0f} MiB"
+        )
+    fast = size / min(seconds for seconds, _, _ in runs) / 1e6 >= SPEED_MB_S_MIN
+    small = max(memory for _, _, memory in runs) <= MEMORY_BYTES_MAX
+    raise SystemExit(not (fast and small))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What the tests of mail servers share: the mailing lists, a real client, and the journal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import need
+
+HAPPY = Path(sys.executable).with_name("happy")
+HOSTNAME = "mx.lists.example"
+STRANGER = "127.0.0.2"  # an address of this machine that no mail server here trusts
+
+LISTS = f"""
+data = "data"
+[apps.lists]
+app = "happy.examples.lists:MailingLists"
+http = "tcp:0:interface=127.0.0.1"
+smtp = "tcp:{{port}}:interface=127.0.0.1"
+domains = ["lists.example"]
+settings = {{{{ lists = ["dev"], bounces_max = 1 }}}}
+[mail]
+# As it is where both run on one machine: the mail server's own name.
+hostname = "{HOSTNAME}"
+smarthost = "tcp:127.0.0.1:{{smarthost}}"
+[log]
+access = "off"
+"""
+
+
+def entries(house, kind: str) -> list[dict]:
+    """Return the bodies of a container's events of a kind, as `happy journal show` shows them."""
+    shown = subprocess.run(
+        [HAPPY, "journal", "show", house.data / "lists"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout
+    found = map(json.loads, shown.splitlines())
+    return [entry["body"] for entry in found if entry["type"] == kind]
+
+
+def swaks(port: int, *arguments: str, stranger: bool = False, ok: bool = True) -> str:
+    """Hand in a message with the real swaks; return the conversation."""
+    command = [need("swaks"), "--server", f"127.0.0.1:{port}", "--helo", "client.example"]
+    command += ["--local-interface", STRANGER if stranger else "127.0.0.1"]
+    done = subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    return done.stdout
