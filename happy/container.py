@@ -8,6 +8,7 @@ the journals get their close marks, all within a bounded time.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection
 from signal import SIGHUP, signal
 from typing import Any, Final
@@ -178,6 +179,9 @@ class Container(Service):
             self._close_ports()
             self._fail(str(error))
             return
+        # What was replayed stays: the collector need not go through it again and again.
+        gc.collect()
+        gc.freeze()
         for hosted in opened:
             hosted.begin()
             hosted.stream.halted.addCallback(self._halted, hosted.config.name)

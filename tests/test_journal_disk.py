@@ -214,10 +214,11 @@ def test_the_disk_in_memory_is_a_twin(tmp_path):
 
 
 def test_a_power_cut_loses_what_was_not_synced():
-    """After the power cut a file is what it was when it was last synced, and the lock is free."""
+    """After the power cut a named file is as it was when last synced, and the lock is free."""
     disk = MemoryDisk()
     disk.lock()
-    disk.create("a", 4)
+    disk.create("a.part", 4)
+    disk.rename("a.part", "a")
     disk.write("a", 0, b"one")
     disk.sync("a")
     disk.write("a", 0, b"two, longer")
@@ -230,7 +231,8 @@ def test_a_power_cut_loses_what_was_not_synced():
 def test_a_failed_sync_loses_what_it_should_have_kept():
     """As on a real disk: it can be read, the next sync succeeds, the power cut shows the gap."""
     disk = MemoryDisk()
-    disk.create("a")
+    disk.create("a.part")
+    disk.rename("a.part", "a")
     disk.syncs_left = 0
     disk.write("a", 0, b"one")
     with pytest.raises(SyncFailed, match="a: the disk did not keep it"):

@@ -205,7 +205,6 @@ def is_overload(decorator):
 # Where a module is tested by the tests of its neighbour.
 NEIGHBOURS = {
     "happy": "exports",
-    "happy.world": "stream",
     "happy.testing.disk": "journal_disk",
     "happy.testing.running": "testing",
     "happy.text": "message",

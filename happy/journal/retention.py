@@ -120,6 +120,9 @@ def retire(disk: Disk, going: Sequence[Held], archive: Disk | None = None) -> No
 
 def _keep(disk: Disk, archive: Disk, name: str) -> None:
     """Copy a segment to the archive; once more if it is there, for it may be in memory only."""
+    # It was cut to its frames when it was full, perhaps in memory only: after a power cut it
+    # would be longer than its copy.
+    disk.sync(name)
     if name in archive.names() and not _same(disk, archive, name):
         raise JournalError(
             f"{name}: the archive holds another segment of this name; give each journal an "
