@@ -35,8 +35,25 @@ def answers_in(journal):
     return {key: number for number, key in enumerate(keys, 1)}
 
 
+@pytest.fixture
+def follow():
+    """Return a function that follows a journal in a process, which is gone after the test."""
+    started = []
+
+    def start(journal):
+        command = [HAPPY, "journal", "show", journal, "--follow"]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        with process:
+            pass
+
+
 @pytest.mark.parametrize("segment_bytes", SEGMENT_BYTES)
-def test_copies_under_load_hold_what_was_answered(container, tmp_path, segment_bytes):
+def test_copies_under_load_hold_what_was_answered(container, tmp_path, follow, segment_bytes):
     """Promise 1, for copies too: `happy backup` and a plain `cp -r`, beside 16 clients.
 
     A backup is whole. A plain copy is, too, or becomes so by a repair; it opens, and whoever
@@ -49,19 +66,17 @@ def test_copies_under_load_hold_what_was_answered(container, tmp_path, segment_b
     backup = tmp_path / "backup"
     witness = Witness()
     backups, copies = [], []
-    following = subprocess.Popen(
-        [HAPPY, "journal", "show", journal, "--follow"], stdout=subprocess.PIPE, text=True
-    )
+    following = follow(journal)
     with Load(house.port("numbers", "http"), witness):
         while witness.last_seq < 100:
             assert run(HAPPY, "journal", "verify", journal).returncode == 0
         for number in range(COPIES):
-            known = dict(list(witness.numbers.items()))
+            known = witness.known()
             # In a process of its own, so that the clients here have their time.
             done = run(HAPPY, "backup", journal, "--to", backup)
             assert done.returncode == 0, done.stderr
             backups.append((shutil.copytree(backup, tmp_path / f"backup-{number}"), known))
-            known = dict(list(witness.numbers.items()))
+            known = witness.known()
             copied = run("cp", "-r", journal, tmp_path / f"copy-{number}")
             # A segment that was being prepared may have got its name meanwhile.
             assert all(NEXT_SEGMENT in line for line in copied.stderr.splitlines()), copied.stderr

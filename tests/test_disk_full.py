@@ -135,7 +135,7 @@ def test_a_full_disk_refuses_and_serves_again_by_itself(house):
         assert is_full(house) == {"numbers": True, "letters": False}
         status, number = last(house)
         assert status == 200
-        assert number >= max(witness.numbers.values())
+        assert number >= max(witness.known().values())
         before = blobs(house)
         code, text = send(house, 400_000)[0]
         assert (code, text[:6]) == (452, b"4.3.1 ")
@@ -174,8 +174,8 @@ def test_a_process_that_dies_on_a_full_disk_starts_on_it(house):
         fill(house.data / "more")
         house.start()
         port = house.port("numbers", "http")
-        ask_again(port, witness, [*witness.numbers][-100:])
-        assert last(house) >= (200, max(witness.numbers.values()))
+        ask_again(port, witness, [*witness.known()][-100:])
+        assert last(house) >= (200, max(witness.known().values()))
         with Load(port, witness):
             refused = len(witness.refused)
             until(lambda: len(witness.refused) > refused + 100)  # noqa: B023 - called at once

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from happy.errors import JournalError, Locked, NoRoom, SyncFailed
 from happy.journal.disk import FileDisk
 from happy.journal.names import LOCK
-from happy.testing.disk import MemoryDisk
+from happy.testing.disk import MemoryDisk, Step
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -142,25 +142,81 @@ def test_a_locked_disk_is_not_locked_twice(disk):
 NAMES = st.sampled_from(["a", "b", "inner/c"])
 
 
+VERBS = {
+    "mkdir": "mkdir",
+    "posix_fallocate": "allocate",
+    "pwrite": "write",
+    "ftruncate": "truncate",
+    "fdatasync": "sync",
+    "rename": "rename",
+    "unlink": "unlink",
+}
+
+
+class Calls:
+    """Notes what a ``FileDisk`` asks of the operating system, as the steps of its twin."""
+
+    def __init__(self, path):
+        self.path = path
+        self.steps = []
+
+    def note_in(self, patch):
+        for call, verb in VERBS.items():
+            patch.setattr(os, call, self.noting(getattr(os, call), lambda *_, verb=verb: verb))
+        patch.setattr(os, "fsync", self.noting(os.fsync, self.sync_of))
+        patch.setattr(os, "open", self.noting(os.open, self.made_by))
+
+    def noting(self, call, verb_of):
+        def noted(*given):
+            result = call(*given)
+            verb, name = verb_of(*given), self.name(given[0])
+            if verb is not None and name is not None:
+                self.steps.append(Step(verb, name))
+            return result
+
+        return noted
+
+    def name(self, given):
+        path = Path(f"/proc/self/fd/{given}").readlink() if isinstance(given, int) else Path(given)
+        if path == self.path:
+            return ""
+        return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else None
+
+    def sync_of(self, file):
+        return "sync_dir" if stat.S_ISDIR(os.fstat(file).st_mode) else "sync"
+
+    def made_by(self, path, flags, *_):
+        return "create" if flags & os.O_CREAT and Path(path).name != LOCK else None
+
+
 class Twins(RuleBasedStateMachine):
-    """Whatever is done to both disks, both show the same."""
+    """Whatever is done to both disks: both show the same, in the same steps."""
 
     @initialize()
     def start(self):
         """Make one disk of each sort."""
-        self.folder = self.make_folder()
-        self.disks = [MemoryDisk(), FileDisk(self.folder)]
-        self.disks[1].lock()
+        folder = self.make_folder()
+        folder.mkdir()
+        self.disks = [MemoryDisk(), FileDisk(folder)]
+        self.steps, self.calls = [], Calls(folder)
+        self.disks[0].before_step = self.steps.append
+        self.both(lambda disk: disk.lock())
 
     def both(self, work):
         def of(disk):
             try:
                 return work(disk)
-            except (FileNotFoundError, JournalError):
-                return "refused"
+            except (FileNotFoundError, JournalError) as error:
+                return type(error)
 
-        one, other = map(of, self.disks)
+        self.steps.clear()
+        self.calls.steps.clear()
+        one = of(self.disks[0])
+        with pytest.MonkeyPatch.context() as patch:
+            self.calls.note_in(patch)
+            other = of(self.disks[1])
         assert one == other
+        assert self.steps == self.calls.steps
         for folder in ("", "inner"):
             assert others(self.disks[0], folder) == others(self.disks[1], folder)
         for name in others(self.disks[0]) + self.disks[0].names("inner"):
@@ -188,14 +244,23 @@ class Twins(RuleBasedStateMachine):
 
     @rule(name=NAMES, to=NAMES)
     def rename(self, name, to):
-        """Rename a file where the folder is there."""
-        if to.startswith("inner") <= bool(self.disks[0].names("inner")):
-            self.both(lambda disk: disk.rename(name, to))
+        """Rename a file that may not be there, to a folder that may not be there."""
+        self.both(lambda disk: disk.rename(name, to))
 
     @rule(name=NAMES)
     def remove(self, name):
         """Remove a file that may not be there."""
         self.both(lambda disk: disk.remove(name))
+
+    @rule(name=NAMES)
+    def look(self, name):
+        """Ask for a file that may not be there."""
+        self.both(lambda disk: (disk.size(name), disk.read(name, 3, 5)))
+
+    @rule()
+    def restart(self):
+        """Let go, and begin again."""
+        self.both(lambda disk: (disk.close(), disk.lock()))
 
     def teardown(self):
         """Let go."""
@@ -203,36 +268,233 @@ class Twins(RuleBasedStateMachine):
 
 
 def test_the_disk_in_memory_is_a_twin(tmp_path):
-    """What an application is tested on shows the same as what it will run on."""
+    """What an application is tested on shows, syncs and forgets as what it will run on."""
     folders = iter(range(10**6))
     machine = type("TwinsHere", (Twins,), {"make_folder": lambda _: tmp_path / str(next(folders))})
-    machine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+    machine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
     machine.TestCase("runTest").runTest()
 
 
 # --- the disk in memory -------------------------------------------------------------------------
 
 
-def test_a_power_cut_loses_what_was_not_synced():
-    """After the power cut a named file is as it was when last synced, and the lock is free."""
+def durable(**files):
+    """Return a disk on which these files are, for good."""
     disk = MemoryDisk()
     disk.lock()
-    disk.create("a.part", 4)
-    disk.rename("a.part", "a")
-    disk.write("a", 0, b"one")
-    disk.sync("a")
+    for name, content in files.items():
+        disk.create("part")
+        disk.write("part", 0, content)
+        disk.sync("part")
+        disk.rename("part", name)
+    return disk
+
+
+def survivors(disk, grain=512):
+    """Return what each possible power cut leaves of the file ``a``."""
+    count = disk.doubtful(grain)
+    subsets = ([n for n in range(count) if bits >> n & 1] for bits in range(1 << count))
+    return [disk.survivor(kept, grain).read("a") for kept in subsets]
+
+
+def test_a_power_cut_loses_what_was_not_synced():
+    """After the power cut a file is what it was when it was last synced, and the lock is free."""
+    disk = durable(a=b"one\0")
     disk.write("a", 0, b"two, longer")
     disk.truncate("a", 2)
+    assert disk.read("a") == b"tw"
     disk.crash()
     assert disk.read("a") == b"one\0"
     disk.lock()
 
 
+def test_what_was_synced_stays():
+    """A power cut, by chance or not, takes nothing of what was synced."""
+    disk = durable(a=b"one", b=b"two")
+    for seed in (None, *range(50)):
+        disk.crash(seed)
+        assert (disk.names(), disk.read("a"), disk.read("b")) == (["a", "b"], b"one", b"two")
+    assert disk.doubtful() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "after"),
+    [
+        (lambda disk: disk.create("b"), ["a"], ["a", "b"]),
+        (lambda disk: disk.rename("a", "b"), ["a"], ["b"]),
+        (lambda disk: disk.remove("a"), ["a"], []),
+        (lambda disk: disk.create("b", 100), ["a"], ["a", "b"]),
+    ],
+    ids=["create", "rename", "remove", "allocate"],
+)
+def test_a_name_is_durable_when_its_folder_was_synced(change, before, after):
+    """Until the folder is synced a power cut leaves the old names or the new, each whole."""
+    disk = durable(a=b"one")
+    disk.lies = lambda step: step.verb == "sync_dir"
+    change(disk)
+    assert disk.names() == after
+    assert disk.survivor(()).names() == before
+    assert disk.survivor(range(disk.doubtful())).names() == after
+    found = [disk.survivor({n}).names() for n in range(disk.doubtful())]
+    assert all(names in (before, after) for names in found)
+    disk.close()
+    disk.lies = lambda _: False
+    disk.lock()
+    assert disk.survivor(()).names() == after
+
+
+def test_a_name_is_not_durable_because_the_file_is():
+    """Syncing a new file does not sync the folder that it is in."""
+    disk = MemoryDisk()
+    disk.create("a")
+    disk.write("a", 0, b"one")
+    disk.sync("a")
+    disk.crash()
+    assert disk.names() == []
+
+
+def test_a_folder_that_was_not_synced_takes_its_files_along():
+    """Files in a folder whose own name was lost are lost; with it they are there."""
+    disk = MemoryDisk()
+    disk.lies = lambda step: step == Step("sync_dir", "")
+    disk.create("inner/a")
+    disk.rename("inner/a", "inner/b")
+    assert disk.names("inner") == ["inner/b"]
+    assert disk.survivor(()).names("inner") == []
+    assert disk.survivor(range(disk.doubtful())).names("inner") == ["inner/b"]
+
+
+def test_a_file_moved_to_another_folder_may_be_in_both():
+    """Two folders are not synced as one: a power cut never loses a file that is moved."""
+    disk = durable(a=b"one")
+    disk.create("inner/other")
+    disk.rename("inner/other", "inner/other")
+    disk.rename("a", "inner/a")
+    assert (disk.names(), disk.names("inner")) == ([], ["inner/a", "inner/other"])
+    left = disk.survivor(())
+    assert (left.names(), left.names("inner")) == (["a"], ["inner/a", "inner/other"])
+    left.write("a", 0, b"two")
+    assert left.read("inner/a") == b"two"
+
+
+def test_a_write_is_torn_between_sectors():
+    """Each sector of a write that was not synced is there or is not, and never half of one."""
+    disk = durable(a=bytes(2000))
+    disk.write("a", 500, b"x" * 600)
+    cut = [(500, 512), (512, 1024), (1024, 1100)]
+    expected = []
+    for bits in range(8):
+        content = bytearray(2000)
+        for n, (start, end) in enumerate(cut):
+            if bits >> n & 1:
+                content[start:end] = b"x" * (end - start)
+        expected.append(bytes(content))
+    assert survivors(disk) == expected
+    assert survivors(disk, 4096) == [expected[0], expected[7]]
+
+
+def test_writes_are_reordered():
+    """A later write may be there without an earlier one; where both are, the later counts."""
+    disk = durable(a=b"....")
+    disk.write("a", 0, b"11")
+    disk.write("a", 1, b"22")
+    assert sorted(survivors(disk)) == [b"....", b".22.", b"11..", b"122."]
+
+
+def test_a_file_grows_with_or_without_its_bytes():
+    """Length and bytes are not one: what lies between was never written, and is zeros."""
+    disk = durable(a=b"one")
+    disk.write("a", 600, b"two")
+    assert set(survivors(disk)) == {b"one", b"one" + bytes(600), b"one" + bytes(597) + b"two"}
+
+
+def test_a_cut_may_come_back():
+    """A file that was cut and not synced may have its old end again, under a new write too."""
+    disk = durable(a=b"one two")
+    disk.truncate("a", 3)
+    disk.write("a", 3, b"!")
+    assert set(survivors(disk)) == {b"one two", b"one!two", b"one", b"one\0", b"one!"}
+
+
+def test_bytes_that_were_there_are_in_no_doubt():
+    """Writing what stands there already makes no difference, unless it stood otherwise between."""
+    disk = durable(a=b"one")
+    disk.write("a", 0, b"one")
+    assert disk.doubtful() == 0
+    disk.write("a", 0, b"two")
+    disk.write("a", 0, b"one")
+    assert set(survivors(disk)) == {b"one", b"two"}
+    assert disk.survivor(range(disk.doubtful())).read("a") == b"one"
+
+
+def test_a_file_begun_anew_may_be_the_old_one():
+    """Creating over a file loses what was in it at a time that only a sync tells."""
+    disk = durable(a=b"one")
+    disk.create("a")
+    assert set(survivors(disk)) == {b"one", b""}
+    disk.sync("a")
+    assert survivors(disk) == [b""]
+
+
+def test_a_power_cut_by_seed_is_repeatable():
+    """A seed gives the same disk again; many seeds give all there is between none and all."""
+
+    def after(seed):
+        disk = durable(a=bytes(9000))
+        disk.write("a", 0, b"x" * 9000)
+        disk.create("b")
+        disk.crash(seed)
+        return disk.names(), disk.read("a")
+
+    found = [after(seed) for seed in range(60)]
+    assert found == [after(seed) for seed in range(60)]
+    written = [content.count(b"x") for _, content in found]
+    assert {0, 9000} < set(written)
+    assert any(count % 4096 in (0, 9000 % 4096) and 0 < count < 9000 for count in written)
+    assert any(count % 512 == 0 and count % 4096 for count in written)
+    assert {tuple(names) for names, _ in found} == {("a",), ("a", "b")}
+
+
+def test_a_disk_looked_at_is_not_changed():
+    """Looking at what a power cut would leave cuts nothing, here or there."""
+    disk = durable(a=b"one")
+    disk.write("a", 0, b"two")
+    left = disk.survivor(())
+    left.write("a", 0, b"six")
+    left.rename("a", "b")
+    assert (disk.names(), disk.read("a"), disk.doubtful()) == (["a"], b"two", 1)
+
+
+def test_a_step_can_be_kept_from_happening():
+    """What is raised before a step comes instead of it; what was done before it stays."""
+    disk = durable(a=b"one")
+
+    def cut(step):
+        if step.verb == "sync_dir":
+            raise SyncFailed("the disk did not keep it")
+
+    disk.before_step = cut
+    with pytest.raises(SyncFailed):
+        disk.rename("a", "b")
+    assert disk.names() == ["b"]
+    assert disk.survivor(()).names() == ["a"]
+
+
+def test_a_disk_that_lies_keeps_nothing():
+    """A sync that lies returns as any other; what it was asked for is in doubt still."""
+    disk = durable(a=b"one")
+    disk.write("a", 0, b"two")
+    disk.lies = lambda step: step == Step("sync", "a")
+    disk.sync("a")
+    assert disk.survivor(()).read("a") == b"one"
+    disk.lies = lambda _: False
+    disk.sync("a")
+    assert disk.survivor(()).read("a") == b"two"
+
+
 def test_a_failed_sync_loses_what_it_should_have_kept():
     """As on a real disk: it can be read, the next sync succeeds, the power cut shows the gap."""
-    disk = MemoryDisk()
-    disk.create("a.part")
-    disk.rename("a.part", "a")
+    disk = durable(a=b"")
     disk.syncs_left = 0
     disk.write("a", 0, b"one")
     with pytest.raises(SyncFailed, match="a: the disk did not keep it"):

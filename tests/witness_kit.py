@@ -46,6 +46,11 @@ class Witness:
             known = self.numbers.setdefault(key, number)
         assert known == number, f"{key} was answered {known} and then {number}"
 
+    def known(self) -> dict[str, int]:
+        """Return what was answered so far, while more is answered."""
+        with self._lock:
+            return dict(self.numbers)
+
     def was_refused(self, key: str, status: int, retry_after: str | None) -> None:
         """Remember that there was no number for a key."""
         with self._lock:
