@@ -627,8 +627,8 @@ def test_a_full_disk_keeps_no_torn_journal_from_opening():
     disk.before_step = cut_at_sync
     with pytest.raises(InterruptedError):
         life.append(500)
-    disk.room = sum(map(disk.size, disk.names()))
     torn = disk.survivor({disk.doubtful() - 1})
+    torn.room = sum(map(torn.size, torn.names()))
     known = with_torn(torn, life.known)
     assert known.torn
     after = Life(torn, known)
