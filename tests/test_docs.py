@@ -88,7 +88,8 @@ def test_the_readme_application_has_at_most_thirty_lines():
 
 
 @pytest.mark.parametrize(
-    ("heading", "ends_with"), [("Run it", "--config conf/happy.toml"), ("Test it", "pytest")]
+    ("heading", "ends_with"),
+    [("Run it", "--config conf/happy.toml"), ("Test it", "pytest -n 2 --dist loadfile")],
 )
 def test_the_readme_has_two_commands_of_one_line_each(heading, ends_with):
     """Run it, test it: each is one line to paste, that begins with a fresh environment."""
