@@ -13,8 +13,8 @@ from happy.errors import Ambiguous, Corrupt, NotAJournal
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
-from happy.journal.names import BLOBS, NEXT_SEGMENT, QUARANTINE, is_part
-from happy.journal.replay import Reader, Tail, Torn
+from happy.journal.names import NEXT_SEGMENT
+from happy.journal.replay import Reader, Tail, Torn, trace_of
 from happy.limits import Limits
 from happy.world import World
 
@@ -112,8 +112,8 @@ def _replay(
 
 def _check_new(disk: Disk) -> None:
     """Refuse to begin a journal where there was one: its events would be as if they never were."""
-    blobs = [name for name in disk.names(BLOBS) if not is_part(name)]
-    for left in (*blobs, *disk.names(QUARANTINE)):
+    left = trace_of(disk)
+    if left is not None:
         raise NotAJournal(
             f"there is {left} and no segment of the journal that it belongs to; restore the "
             "journal from a backup, or give the application an empty directory"
@@ -122,7 +122,7 @@ def _check_new(disk: Disk) -> None:
 
 def _report(name: str, machine: Machine, reader: Reader) -> None:
     if not reader.segments:
-        log.info("{name}: a new journal was begun", name=name)
+        _report_new(name, reader.torn)
         return
     if reader.torn is not None:
         log.warn(
@@ -142,6 +142,20 @@ def _report(name: str, machine: Machine, reader: Reader) -> None:
         count=machine.seq,
         segments=len(reader.segments),
     )
+
+
+def _report_new(name: str, torn: Torn | None) -> None:
+    if torn is not None:
+        log.error(
+            "{name}: {segment} was cut short inside of its header and nothing else was there; "
+            "its {size} bytes are kept in {kept}. If it held events, stop and restore the "
+            "journal from a backup",
+            name=name,
+            segment=torn.segment,
+            size=torn.size,
+            kept=torn.kept,
+        )
+    log.info("{name}: a new journal was begun", name=name)
 
 
 def _lost(torn: Torn) -> str:

@@ -100,6 +100,24 @@ def test_a_torn_tail_is_status_1_and_nothing_to_do(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_an_only_segment_without_a_header_is_torn(tmp_path):
+    """Every tool says the same: nothing is there but the beginning of a header."""
+    (file,) = write_journal(tmp_path, [[Note("a")]])
+    os.truncate(file, 100)
+    before = contents(tmp_path)
+    result = verify(tmp_path)
+    assert result.exit_code == 1
+    assert "the next start begins anew" in result.stderr
+    listed = CliRunner().invoke(main, ["journal", "ls", "--json", str(tmp_path)])
+    assert json.loads(listed.stdout)["state"] == "torn"
+    shown = CliRunner().invoke(main, ["journal", "show", str(tmp_path)])
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    copied = CliRunner().invoke(main, ["backup", str(tmp_path), "--to", str(tmp_path / "to")])
+    assert copied.exit_code == 3
+    assert "nothing but a segment header cut short" in copied.stderr
+    assert contents(tmp_path) == before
+
+
 def test_a_last_segment_without_a_header_is_torn(tmp_path):
     """The segments before it are whole, and counted."""
     files = write_journal(tmp_path, [[Note("x" * 1000)] * 2] * 5)

@@ -24,7 +24,14 @@ from happy.journal.frame import (
     first_chain,
     records_of,
 )
-from happy.journal.names import QUARANTINE, segment_name, segment_seq
+from happy.journal.names import (
+    BLOBS,
+    QUARANTINE,
+    SNAPSHOTS,
+    segment_name,
+    segment_seq,
+    torn_name,
+)
 from happy.journal.recovery import Finding, Start
 from happy.journal.replay import FileBytes, Reader
 from happy.testing.disk import MemoryDisk
@@ -227,8 +234,8 @@ def test_the_last_segment_cut_at_any_byte_opens(empty_disk, closed):
             disk.close()
 
 
-def test_the_only_segment_cut_at_any_byte_opens_or_is_refused():
-    """Without its header the only segment is refused by name; with it, its prefix opens."""
+def test_the_only_segment_cut_at_any_byte_opens():
+    """With its header, its prefix opens; without it, it is kept aside and nothing is left."""
     files = journal(2, closed=False)
     (name,) = files
     inside = ends_of_frames(load(MemoryDisk(), files), name)
@@ -236,12 +243,50 @@ def test_the_only_segment_cut_at_any_byte_opens_or_is_refused():
         disk = load(MemoryDisk(), files)
         disk.truncate(name, size)
         if size < SEGMENT_HEADER_SIZE:
-            with pytest.raises(Corrupt, match=f"{name}, offset 0, from seq 1 on.*header cut short"):
-                read(disk)
-            assert disk.size(name) == size
+            records, reader = read(disk)
+            assert (records, reader.segments, reader.tail) == ([], [], None)
+            assert (reader.torn.segment, reader.torn.offset) == (name, 0)
+            assert disk.read(reader.torn.kept) == files[name][:size].rstrip(b"\0")
+            assert files_of(disk) == {}
+            assert read(begun_again(disk))[0] == [record(1)]
         else:
             expected = max([seq for end, seq in inside if end <= size], default=0)
             check_cut(disk, files, name, size, expected)
+
+
+def begun_again(disk):
+    begin(disk).append([record(1)], 11)
+    return disk
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        f"{SNAPSHOTS}/00000000000000000007",
+        f"{BLOBS}/{'a' * 64}",
+        torn_name(segment_name(1), SEGMENT_HEADER_SIZE),
+        torn_name(segment_name(9), 0),
+    ],
+)
+def test_an_only_segment_without_a_header_is_refused_where_something_tells_of_events(
+    empty_disk, trace
+):
+    """A snapshot, a body or a piece cut off is there because of events: nothing begins anew."""
+    files = journal(2, closed=False)
+    (name,) = files
+    disk = load(empty_disk(), {name: files[name][:100], trace: b"here"})
+    said = refused(disk, {}, Corrupt)
+    assert said.startswith(f"{name}, offset 0, from seq 1 on: a segment header cut short")
+    assert f"{trace} tells of events" in said
+    assert (disk.read(name), disk.read(trace)) == (files[name][:100], b"here")
+
+
+def test_an_only_segment_that_is_not_the_first_is_refused_without_its_header(empty_disk):
+    """A segment named by a later seq followed others, whose events nobody can have forgotten."""
+    name = segment_name(5)
+    disk = load(empty_disk(), {name: b"HAPPYJNL"})
+    assert f"{name}, offset 0, from seq 5 on" in refused(disk, {}, Corrupt)
+    assert disk.read(name) == b"HAPPYJNL"
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -542,11 +587,10 @@ def test_every_segment_that_is_not_where_it_belongs_is_refused_by_name():
 
 def refused(disk, files, error=Corrupt):
     disk = load(disk, files)
-    before = files_of(disk)
+    before = files_of(disk), disk.names(QUARANTINE)
     with pytest.raises(error) as caught:
         read(disk)
-    assert files_of(disk) == before
-    assert disk.names(QUARANTINE) == []
+    assert (files_of(disk), disk.names(QUARANTINE)) == before
     said = str(caught.value)
     assert re.search(r"; (restore|give|move|use) ", said), said
     return said

@@ -215,6 +215,71 @@ def test_a_directory_that_lost_its_journal_is_not_begun_anew(disk, left):
     assert segment_name(1) not in disk.names()
 
 
+@pytest.mark.parametrize("size", [0, 17, SEGMENT_HEADER_SIZE - 1])
+def test_a_journal_cut_inside_of_its_header_begins_anew_and_says_so(disk, said, size):
+    """All there was is kept aside, the log tells it loudly, and a new journal takes events."""
+    open_(disk)
+    name = segment_name(1)
+    header = disk.read(name, 0, size)
+    disk.truncate(name, size)
+    add(open_(disk), 5)
+    kept = torn_name(name, 0)
+    assert disk.read(kept) == header.rstrip(b"\0")
+    assert said[-2].startswith(f"error: sums: {name} was cut short inside of its header")
+    assert f"kept in {kept}" in said[-2]
+    assert said[-1] == "info: sums: a new journal was begun"
+    assert open_(disk).machine.state.total == 5
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_new_beginning_that_was_interrupted_is_begun_again():
+    """Stopped before any step of it, by a kill or a power cut, the next start comes through."""
+    name, kept = segment_name(1), torn_name(segment_name(1), 0)
+    for steps in range(100):
+        for power_cut in (False, True):
+            disk = MemoryDisk()
+            disk.lock()
+            open_(disk)
+            disk.truncate(name, 100)
+            disk.sync(name)
+            left = iter(range(steps))
+
+            def stop(_step, left=left):
+                if next(left, None) is None:
+                    raise Killed
+
+            disk.before_step = stop
+            try:
+                open_(disk)
+            except Killed:
+                through = False
+            else:
+                through = True
+            disk.before_step = lambda _step: None
+            if power_cut:
+                disk.crash(seed=steps)
+                disk.lock()
+            add(open_(disk), 5)
+            assert open_(disk).machine.state.total == 5
+            assert disk.read(kept).startswith(b"HAPPYJNL")
+        if through:
+            break
+    assert 5 < steps < 99
+
+
+def test_a_journal_whose_only_header_is_damaged_is_refused(disk):
+    """A header of full length with a wrong bit is damage, though nothing else is there."""
+    open_(disk)
+    name = segment_name(1)
+    disk.write(name, 40, b"\xff")
+    with pytest.raises(Corrupt, match=f"{name}, offset 0, from seq 1 on: the checksum"):
+        open_(disk)
+    assert disk.names("quarantine") == []
+
+
 def test_a_body_that_was_being_written_is_no_journal(disk):
     """A half-written body alone does not keep a journal from being begun."""
     disk.create("blobs/1.part", 10)

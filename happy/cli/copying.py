@@ -21,7 +21,7 @@ from happy.cli.output import Unwell
 from happy.cli.segments import frames_of, header_of, is_let_go, place_of, segment_names
 from happy.cli.statuses import Status
 from happy.cli.verdict import Health, Progress, Verdict, Verification
-from happy.errors import Corrupt
+from happy.errors import Corrupt, NotAJournal
 from happy.journal.disk import DIRECTORY_MODE, FileDisk
 from happy.journal.frame import SEGMENT_HEADER_SIZE, decode_segment_header
 from happy.journal.names import BLOBS, LOCK, is_part, unfinished_name
@@ -56,8 +56,10 @@ def contents_of(path: Path) -> Contents:
     """
     disk = FileDisk(path)
     names = segment_names(disk, path)
-    while is_let_go(disk.size(names[-1]), place_of(names[-1], names)):
+    while names and is_let_go(disk, names[-1], place_of(names[-1], names)):
         names.pop()
+    if not names:
+        raise NotAJournal(f"{path}: there is nothing but {Finding.HEADLESS.value}")
     headers = [header_of(disk, name) for name in names]
     extents = [
         Extent(name, header.previous_end) for name, header in zip(names, headers[1:], strict=False)

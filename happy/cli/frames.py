@@ -68,7 +68,7 @@ def _until_end(
         if following is not None and _is_before(disk, following, wanted):
             continue
         place = place_of(name, names)
-        if is_let_go(disk.size(name), place):
+        if is_let_go(disk, name, place):
             return end
         segment = Segment(name, header_of(disk, name))
         if end is not None:

@@ -36,7 +36,7 @@ from happy.journal.recovery import (
     next_frame,
     start_of,
 )
-from happy.journal.replay import FileBytes
+from happy.journal.replay import FileBytes, may_begin_anew
 
 _PAUSE_S: Final = 0.05
 """Longer than one frame takes to be written."""
@@ -184,7 +184,8 @@ def survey(disk: Disk, names: list[str]) -> Iterator[SegmentReport]:
         size = disk.size(name)
         place = place_of(name, names)
         if header is None:
-            yield SegmentReport(name, _headless(size, place), size)
+            state = State.TORN if is_let_go(disk, name, place) else State.CORRUPT
+            yield SegmentReport(name, state, size)
         elif following is not None:
             yield _sealed(disk, name, size, header, following)
         else:
@@ -198,13 +199,12 @@ def _header_or_none(disk: Disk, name: str) -> SegmentHeader | None:
         return None
 
 
-def is_let_go(size: int, place: Place) -> bool:
-    """Say whether a start would let a segment of this size go, for it has not even a header."""
-    return size < SEGMENT_HEADER_SIZE and DECISIONS[Finding.HEADLESS, place] is Decision.CUT
-
-
-def _headless(size: int, place: Place) -> State:
-    return State.TORN if is_let_go(size, place) else State.CORRUPT
+def is_let_go(disk: Disk, name: str, place: Place) -> bool:
+    """Say whether a start would let a segment go, for it has not even a whole header."""
+    if disk.size(name) >= SEGMENT_HEADER_SIZE:
+        return False
+    cut = DECISIONS[Finding.HEADLESS, place] is Decision.CUT
+    return cut and (place is not Place.ONLY_SEGMENT or may_begin_anew(disk, name))
 
 
 def _sealed(

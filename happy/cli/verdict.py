@@ -19,7 +19,7 @@ from happy.errors import Ambiguous, Corrupt, NotAJournal
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame
 from happy.journal.names import BLOBS, blob_name, is_part
-from happy.journal.recovery import Decision, Finding, Place
+from happy.journal.recovery import Decision, Finding, Place, Position
 from happy.journal.replay import Reader, Segment
 
 Progress = Callable[[int, int], None]
@@ -107,6 +107,12 @@ class Verification:
             return self._found(Health.NOT_A_JOURNAL, str(error))
         if end.decision(Place.LAST_SEGMENT) is Decision.USE:
             return self._found(Health.WHOLE, "whole", closed=end.closed)
+        if not self._segments:
+            return self._found(
+                Health.TORN,
+                f"nothing but {end.finding.value}: the next start begins anew and keeps its bytes "
+                "aside; if there were events, restore the journal from a backup",
+            )
         return self._found(
             Health.TORN,
             f"{end.finding.value}, after seq {self._next_seq - 1}: there is nothing to do, the "
@@ -130,7 +136,8 @@ class Verification:
                 raise
         else:
             tail, torn = reader.tail, reader.torn
-            assert tail is not None
+            if tail is None:
+                return End(Position(0, 1, 0, b""), Finding.HEADLESS, closed=False)
             if torn is None or torn.segment != tail.segment.name:
                 finding = Finding.NOTHING if torn is None else torn.finding
                 return End(tail.position, finding, tail.closed)

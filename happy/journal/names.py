@@ -10,6 +10,7 @@ NEXT_SEGMENT: Final = "next.part"
 """The segment being prepared; it holds nothing until it is renamed."""
 QUARANTINE: Final = "quarantine"
 BLOBS: Final = "blobs"
+SNAPSHOTS: Final = "snapshots"
 
 _SEGMENT: Final = re.compile(r"([0-9]{20})\.segment")
 _BLOB: Final = re.compile(r"[0-9a-f]{64}")
@@ -29,6 +30,11 @@ def segment_seq(name: str) -> int | None:
 def torn_name(segment: str, offset: int, number: int = 1) -> str:
     """Return where torn bytes of a segment are kept; ``number`` tells those of one place apart."""
     return f"{QUARANTINE}/{segment}.{offset}.{number}.torn"
+
+
+def is_headless_name(name: str) -> bool:
+    """Say whether a file keeps what a first segment had before its header was whole: no event."""
+    return name.startswith(f"{QUARANTINE}/{segment_name(1)}.0.")
 
 
 def unfinished_name(name: str) -> str:

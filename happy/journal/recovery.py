@@ -70,12 +70,13 @@ _CORRUPT: Final = Decision.REFUSE_CORRUPT
 _AMBIGUOUS: Final = Decision.REFUSE_AMBIGUOUS
 
 # A segment is named when its header is durable, so a header that is cut short was cut later,
-# by a hand or a copy; it is let go where the segments before it are whole. An earlier segment
-# was whole when the next one was begun.
+# by a hand or a copy; it is let go where the segments before it are whole. With none before it
+# the journal begins anew, unless something tells that there were events (``replay.trace_of``
+# looks for that). An earlier segment was whole when the next one was begun.
 _TABLE: Final = (
     # what is found      in the only   in the last   in an earlier segment
     (Finding.NOTHING, (_USE, _USE, _USE)),
-    (Finding.HEADLESS, (_CORRUPT, _CUT, _CORRUPT)),
+    (Finding.HEADLESS, (_CUT, _CUT, _CORRUPT)),
     (Finding.SHORT, (_CUT, _CUT, _CORRUPT)),
     (Finding.UNWRITTEN, (_CUT, _CUT, _CORRUPT)),
     (Finding.FOLLOWED, (_CORRUPT, _CORRUPT, _CORRUPT)),

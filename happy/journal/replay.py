@@ -27,7 +27,11 @@ from happy.journal.frame import (
     first_chain,
 )
 from happy.journal.names import (
+    BLOBS,
     QUARANTINE,
+    SNAPSHOTS,
+    is_headless_name,
+    is_part,
     segment_name,
     segment_seq,
     torn_name,
@@ -119,12 +123,27 @@ class FileBytes:
         return self._piece[first : stop - self._start]
 
 
+def trace_of(disk: Disk) -> str | None:
+    """Return a file that is there only because a journal had events; None when there is none."""
+    for folder in (SNAPSHOTS, BLOBS, QUARANTINE):
+        for name in disk.names(folder):
+            if not (is_part(name) or is_headless_name(name)):
+                return name
+    return None
+
+
+def may_begin_anew(disk: Disk, name: str) -> bool:
+    """Say whether a headless segment that is the only one may be let go: nothing misses it."""
+    return name == segment_name(1) and trace_of(disk) is None
+
+
 class Reader:
     """Reads a journal's frames in order; ``tail`` and ``torn`` are known when it is through.
 
     With ``cut``, a torn tail is cut off and its bytes are kept aside; without it nothing is
     written, so that a journal in use can be looked at. With ``accept_tail_loss``, an ambiguous
-    tail is taken for torn. With ``start``, only the frames behind what a snapshot covers are
+    tail is taken for torn. When all there is of a journal was cut off, there is a ``torn`` and no
+    ``tail``: it may begin anew. With ``start``, only the frames behind what a snapshot covers are
     yielded, and the segments before it need not be there; that the journal is the one of the
     snapshot, its chain proves.
     """
@@ -269,8 +288,15 @@ class Reader:
             )
         if place is not Place.EARLIER_SEGMENT and self._start is not None and not self._started:
             raise Corrupt(_other_history(name, self._start))
+        if found is Finding.HEADLESS and place is Place.ONLY_SEGMENT:
+            self._check_may_begin_anew(name, where)
         if decision is not Decision.USE:
             self.torn = self._keep_aside(name, offset, seq, found, accepted=accepted)
+
+    def _check_may_begin_anew(self, name: str, where: str) -> None:
+        if not may_begin_anew(self._disk, name):
+            trace = trace_of(self._disk) or "its name"
+            raise Corrupt(f"{where}: {trace} tells of events; restore the journal from a backup")
 
     def _keep_aside(
         self, name: str, offset: int, seq: int, found: Finding, *, accepted: bool
