@@ -240,7 +240,7 @@ def test_an_event_that_does_not_fit_any_more_is_refused():
         5,
         None,
     ],
-    ids=repr,
+    ids=range(8),
 )
 def test_what_cannot_be_written_is_the_authors_error(wrong):
     """A value with no form on disk, or no event at all, is a ``DefinitionError``."""
