@@ -1,12 +1,10 @@
-"""One application's stations joined: the only place that answers.
+"""One application's stations joined.
 
-An event comes from a door, is encoded, admitted by the ``order``, made durable by the
-``appender`` in its own thread, applied by the ``machine``, and answered - here, in
-``_release``, and nowhere else in the program. So "answered means durable" is one function.
+An event comes from a door, is encoded, admitted by the ``order``, made durable by the ``pen``,
+applied by the ``machine``, and answered by the ``answers``.
 
 While a batch is being synced the next one gathers; when the sync returns, the next batch is
-sent to the disk first and the finished one is applied meanwhile. One batch is in flight, never
-two: that is what makes the durable offset in each frame true. When nothing has come for a
+sent to the disk first and the finished one is applied meanwhile. When nothing has come for a
 while, an idle mark is written in the same way: it proves that the last batch was whole.
 
 There are two ways to fail. No room: nothing was written, the batch is refused and the
@@ -18,41 +16,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from attrs import define
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from happy.answers import Answers, Waiter, fail_batch
 from happy.app import BlobReader, BlobWriter, Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder, encode
-from happy.debts import AGAIN_S, Debts
+from happy.debts import Debts
 from happy.effects import EffectId
-from happy.errors import (
-    Halted,
-    HandlerFailed,
-    HappyError,
-    JournalError,
-    NoRoom,
-    NotOpen,
-    Refused,
-    Unavailable,
-)
-from happy.event import (
-    Blob,
-    Configured,
-    Entry,
-    Exchange,
-    FailedOutcome,
-    Outcome,
-    RefusedOutcome,
-    Reply,
-)
+from happy.errors import Halted, HappyError, JournalError, NoRoom, NotOpen
+from happy.event import Blob, Configured, Exchange, FailedOutcome
 from happy.idle import IdleWatch
-from happy.journal.appender import Appender
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
 from happy.journal.frame import Kind
@@ -60,15 +38,11 @@ from happy.lifecycle import Mood, step
 from happy.limits import Limits
 from happy.opening import open_application
 from happy.order import Batch, Order, check_fingerprint
+from happy.own_events import OwnEvents
+from happy.pen import Pen
 from happy.world import World
 
 log = Logger()
-
-
-@define(eq=False)
-class _Waiter:
-    answer: Deferred[Any]
-    exchange: Exchange
 
 
 class Stream:
@@ -90,11 +64,11 @@ class Stream:
         self._world = world
         self._blobs = Blobs(disk, world.run_aside)
         self._idle = IdleWatch(world.clock, limits.journal_idle_mark_ms / 1000, self._mark_idle)
+        self._answers = Answers(name)
+        self._own = OwnEvents(self.submit, world.clock)
         self._machine: Machine
         self._order: Order
-        self._appender: Appender
-        self._time_ns = 0
-        self._syncing = False
+        self._pen: Pen
         self._disk_full = False
         self._drained: Deferred[None] | None = None
 
@@ -123,18 +97,22 @@ class Stream:
             raise
         self.journal_id = opened.journal_id
         self._machine = opened.machine
-        self._appender = opened.appender
-        self._time_ns = opened.tail.position.time_ns
-        self._order = Order(opened.tail.position.next_seq, self.limits)
-        self.debts = Debts(self.name, self._machine.outbox, self._world, self._submit_own)
+        end = opened.tail.position
+        self._pen = Pen(self.name, opened.appender, self._world, end.time_ns)
+        self._order = Order(end.next_seq, self.limits)
+        self.debts = Debts(self.name, self._machine.outbox, self._world, self._own.submit)
         self.mood = step(self.mood, Mood.OPEN)
 
     def begin(self, configured: Configured) -> None:
         """Tell the application what the configuration says, if that is news; perform debts."""
         keys_max = self.limits.keys_remembered_max
-        self._configure(Configured(configured.settings, configured.domains, keys_max))
+        configured = Configured(configured.settings, configured.domains, keys_max)
+        self._own.configure(configured, self._is_news)
         self.debts.look()
         self._idle.touch()
+
+    def _is_news(self, configured: Configured) -> bool:
+        return self.mood is Mood.OPEN and configured != self._machine.configured
 
     def stop(self) -> None:
         """Do nothing any more of its own accord, as when the process has ended."""
@@ -202,13 +180,13 @@ class Stream:
 
     def _admit(self, event: object, exchange: Exchange) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
-        waiter = _Waiter(answer, exchange)
+        waiter = Waiter(answer, exchange)
         key = exchange.claim_key()
         if key is not None:
             known = self._machine.keys.get(key)
             if known is not None:
                 check_fingerprint(known.fingerprint, exchange.fingerprint)
-                self._release(waiter, known.seq, known.outcome)
+                self._answers.release(waiter, known.seq, known.outcome)
                 return answer
             if self._order.join_twin(key, exchange.fingerprint, waiter):
                 return answer
@@ -218,14 +196,15 @@ class Stream:
         return answer
 
     def _pump(self) -> None:
-        if self._syncing or not self._order.waiting:
+        if self._pen.busy or not self._order.waiting:
             return
-        self._syncing = True
         batch = self._order.take()
-        self._time_ns = time_ns = max(self._world.time_ns(), self._time_ns)
-        written = self._world.run(partial(self._appender.append, batch.records, time_ns))
+        written = self._pen.append(batch.records)
         written.addCallbacks(
-            self._durable, self._not_durable, callbackArgs=(batch, time_ns), errbackArgs=(batch,)
+            self._durable,
+            self._not_durable,
+            callbackArgs=(batch, self._pen.time_ns),
+            errbackArgs=(batch,),
         )
         written.addErrback(self._halt, batch)
 
@@ -234,40 +213,19 @@ class Stream:
             self._disk_full = False
             log.info("{name}: there is room again", name=self.name)
         entries = self._order.place(batch, time_ns)
-        self._syncing = False
+        self._pen.busy = False
         self._pump()
         outcomes = self._machine.apply(entries)
         self._order.settle(batch)
         for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
             entry = admitted.entry
             if isinstance(outcome, FailedOutcome) and outcome.error is not None:
-                self._report(entry, outcome.error)
+                self._answers.report(entry, outcome.error)
             for waiter in admitted.waiters:
-                self._release(waiter, entry.seq, outcome)
+                self._answers.release(waiter, entry.seq, outcome)
         self.debts.look()
         self._idle.touch()
         self._look_if_drained()
-
-    def _release(self, waiter: _Waiter, seq: int, outcome: Outcome) -> None:
-        waiter.exchange.seqs.append(seq)
-        match outcome:
-            case Reply(value):
-                waiter.answer.callback(value)
-            case RefusedOutcome(reason, http_status, smtp_code, smtp_status):
-                waiter.answer.errback(
-                    Refused(reason, http_status=http_status, smtp=(smtp_code, smtp_status))
-                )
-            case FailedOutcome(failed_seq):
-                waiter.answer.errback(HandlerFailed(f"{self.name}/{failed_seq}"))
-
-    def _report(self, entry: Entry, error: BaseException) -> None:
-        log.failure(
-            "{name}/{seq}: the handler of {event} failed; nothing was changed",
-            Failure(error),
-            name=self.name,
-            seq=entry.seq,
-            event=type(entry.event).__name__,
-        )
 
     def _not_durable(self, failure: Failure, batch: Batch) -> Failure | None:
         if not failure.check(NoRoom):
@@ -276,39 +234,22 @@ class Stream:
             self._disk_full = True
             log.error("{name}: {reason}", name=self.name, reason=failure.getErrorMessage())
         self._order.settle(batch)
-        self._syncing = False
-        self._fail(batch, NoRoom, failure.getErrorMessage())
+        self._pen.busy = False
+        fail_batch(batch, NoRoom, failure.getErrorMessage())
         self._pump()
         self._look_if_drained()
         return None
 
     def _mark_idle(self) -> None:
         """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
-        at_rest = self.mood is Mood.OPEN and not self._syncing and not self._disk_full
-        if not at_rest or self._appender.vouched:
+        at_rest = self.mood is Mood.OPEN and not self._pen.busy and not self._disk_full
+        if not at_rest or self._pen.vouched:
             return
-        self._syncing = True
-        self._mark(Kind.IDLE_MARK, "idle mark").addCallback(self._marked).addErrback(self._halt)
+        self._pen.mark(Kind.IDLE_MARK, "idle mark").addCallback(self._marked).addErrback(self._halt)
 
     def _marked(self, _: object) -> None:
-        self._syncing = False
+        self._pen.busy = False
         self._pump()
-
-    def _mark(self, kind: Kind, what: str) -> Deferred[Any]:
-        self._time_ns = time_ns = max(self._world.time_ns(), self._time_ns)
-
-        def no_room(failure: Failure) -> None:
-            # No harm: the next start reads to the end, and finds all of it.
-            failure.trap(NoRoom)
-            log.warn("{name}: there is no room for the {what}", name=self.name, what=what)
-
-        return self._world.run(partial(self._appender.mark, kind, time_ns)).addErrback(no_room)
-
-    def _fail(self, batch: Batch, error: type[HappyError], reason: str) -> None:
-        for admitted in batch.admitted:
-            for waiter in admitted.waiters:
-                if not waiter.answer.called:
-                    waiter.answer.errback(error(reason))
 
     def _halt(self, failure: Failure, batch: Batch | None = None) -> None:
         """Stop for good; whoever waits hears of it, those of ``batch`` that all is unknown."""
@@ -321,34 +262,14 @@ class Stream:
                 log.failure("{name}: halted", failure, name=self.name)
             self.stop()
         if batch is not None:
-            self._fail(batch, Halted, "a failure; whether this event was kept is not known")
+            fail_batch(batch, Halted, "a failure; whether this event was kept is not known")
         while self._order.waiting:
-            self._fail(self._order.take(), Halted, "a failure; this event was not kept")
+            fail_batch(self._order.take(), Halted, "a failure; this event was not kept")
         if first:
             if self._drained is not None and not self._drained.called:
                 self._drained.callback(None)
             assert failure.value is not None
             self.halted.callback(failure.value)
-
-    # --- events of our own ----------------------------------------------------------------
-
-    def _configure(self, configured: Configured) -> None:
-        if self.mood is not Mood.OPEN or configured == self._machine.configured:
-            return
-
-        def again(failure: Failure) -> None:
-            failure.trap(Unavailable)
-            self._world.clock.callLater(AGAIN_S, self._configure, configured)
-
-        self._submit_own(configured, "configuration").addErrback(again)
-
-    def _submit_own(self, event: object, source: str = "timer") -> Deferred[Any]:
-        """Submit what no peer waits for; only that it was not admitted comes back."""
-
-        def said(failure: Failure) -> None:
-            failure.trap(Refused, HandlerFailed)
-
-        return self.submit(event, Exchange(source)).addErrback(said)
 
     # --- closing --------------------------------------------------------------------------
 
@@ -396,4 +317,6 @@ class Stream:
             if self.mood is not Mood.HALTED:
                 self.mood = step(self.mood, Mood.CLOSED)
 
-        return self._mark(Kind.CLOSE_MARK, "close mark").addErrback(self._halt).addCallback(close)
+        return (
+            self._pen.mark(Kind.CLOSE_MARK, "close mark").addErrback(self._halt).addCallback(close)
+        )

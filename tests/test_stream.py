@@ -587,10 +587,10 @@ def test_closing_is_not_disturbed_by_a_mark(house, when):
 def test_a_full_disk_is_not_disturbed_by_marks(logged):
     """A mark without room is no failure and is not tried over and over; all goes on after it."""
     house = House(Limits(segment_bytes_max=8 * KIB)).open()
-    while house.stream._appender._at.offset + 72 <= 8 * KIB:
+    while house.stream._pen._appender._at.offset + 72 <= 8 * KIB:
         house.say(Add(pad=bytes(10)))
     house.disk.remove("next.part")
-    house.stream._appender._prepared = False
+    house.stream._pen._appender._prepared = False
     house.disk.room = 0
     kinds = house.kinds()
     logged.clear()
@@ -871,7 +871,7 @@ def test_closing_without_room_ends_all_the_same(house, monkeypatch):
         raise NoRoom("full")
 
     house.say(Add())
-    monkeypatch.setattr(house.stream._appender, "mark", no_room)
+    monkeypatch.setattr(house.stream._pen._appender, "mark", no_room)
     assert house.close() == [None]
     assert house.stream.mood is Mood.CLOSED
     assert not house.halted

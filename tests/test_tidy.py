@@ -27,7 +27,9 @@ FLOORS = {
         "journal.frame", "journal.names", "journal.recovery",
     ],
     "disk": ["journal"],
-    "join": ["world", "debts", "idle", "opening", "stream"],
+    "join": [
+        "world", "answers", "debts", "idle", "opening", "own_events", "pen", "stream",
+    ],
     "doors": ["wire", "split"],
     "house": [""],
 }  # fmt: skip

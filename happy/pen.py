@@ -1,0 +1,62 @@
+"""The one pen of a journal: what is written next, one write at a time, each at its moment.
+
+One write is in flight, never two: that is what makes the durable offset in each frame true.
+The moment of a write is read from the clock here, and never goes backwards, whatever the clock
+does. The writing itself is the ``appender``'s, in the journal's own thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from happy.errors import NoRoom
+from happy.journal.appender import Appender
+from happy.journal.frame import Kind
+from happy.world import World
+
+log = Logger()
+
+
+class Pen:
+    """Writes a journal for one stream; see the head of this module."""
+
+    def __init__(self, name: str, appender: Appender, world: World, time_ns: int) -> None:
+        self.busy = False
+        """Whether a write is in flight; its owner says when it has dealt with the end of it."""
+        self.time_ns = time_ns
+        """The moment of the last write."""
+        self._name = name
+        self._appender = appender
+        self._world = world
+
+    @property
+    def vouched(self) -> bool:
+        """Whether nothing was written since the last mark."""
+        return self._appender.vouched
+
+    def append(self, records: Sequence[bytes]) -> Deferred[Any]:
+        """Make a batch durable; the Deferred fails as ``Appender.append`` does."""
+        time_ns = self._begin()
+        return self._world.run(partial(self._appender.append, records, time_ns))
+
+    def mark(self, kind: Kind, what: str) -> Deferred[Any]:
+        """Write a mark, or say in the log that there is no room for it."""
+
+        def no_room(failure: Failure) -> None:
+            # No harm: the next start reads to the end, and finds all of it.
+            failure.trap(NoRoom)
+            log.warn("{name}: there is no room for the {what}", name=self._name, what=what)
+
+        time_ns = self._begin()
+        return self._world.run(partial(self._appender.mark, kind, time_ns)).addErrback(no_room)
+
+    def _begin(self) -> int:
+        self.busy = True
+        self.time_ns = max(self._world.time_ns(), self.time_ns)
+        return self.time_ns

@@ -1,0 +1,80 @@
+"""The one pen of a journal."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+
+from happy.errors import NoRoom
+from happy.journal.appender import Appender, create_journal
+from happy.journal.frame import Kind
+from happy.journal.replay import Reader
+from happy.pen import Pen
+from happy.testing.disk import MemoryDisk
+from happy.world import World
+
+BEGUN_NS = 1_000
+
+
+class Desk:
+    """A pen over a journal in memory, and the clock it looks at."""
+
+    def __init__(self):
+        self.disk = MemoryDisk()
+        self.disk.lock()
+        self.now_ns = BEGUN_NS
+        tail = create_journal(self.disk, b"j" * 16, 1, BEGUN_NS, 65_536)
+        appender = Appender(self.disk, tail, segment_bytes_max=65_536, new_salt=lambda: 2)
+        world = World(
+            Clock(), lambda: self.now_ns, maybeDeferred, None, random.randbytes, random.Random
+        )
+        self.pen = Pen("numbers", appender, world, BEGUN_NS)
+
+    def frames(self):
+        return list(Reader(self.disk, cut=False).frames())
+
+
+@pytest.fixture
+def desk():
+    return Desk()
+
+
+def test_a_moment_never_goes_backwards(desk):
+    """A clock that is set back gives later writes the moment of the one before."""
+    for now_ns in (5_000, 3_000, 6_000):
+        desk.now_ns = now_ns
+        desk.pen.append([b"record"])
+    assert [frame.time_ns for frame in desk.frames()] == [5_000, 5_000, 6_000]
+
+
+def test_the_pen_is_busy_until_its_owner_has_dealt_with_the_write(desk):
+    """That the disk is done is not enough: what was written is to be placed first."""
+    assert not desk.pen.busy
+    desk.pen.append([b"record"])
+    assert desk.pen.busy
+
+
+def test_a_mark_vouches(desk):
+    """After events nothing vouches for them; after a mark, it does."""
+    desk.pen.append([b"record"])
+    assert not desk.pen.vouched
+    desk.pen.mark(Kind.IDLE_MARK, "idle mark")
+    assert desk.pen.vouched
+
+
+def test_a_mark_without_room_is_no_failure(desk):
+    """Nobody waits for a mark: that there is no room for one is said, and that is all."""
+    desk.disk.room = 0
+    desk.disk.before_step = _full
+    failures = []
+    desk.pen.mark(Kind.IDLE_MARK, "idle mark").addErrback(failures.append)
+    assert failures == []
+    assert desk.frames() == []
+
+
+def _full(step):
+    if step.verb == "write":
+        raise NoRoom("full")
