@@ -18,6 +18,9 @@ import pytest
 from fork_kit import Forker
 from smtp_sink import Sink
 
+# What runs in the background of a shell ignores an interrupt, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CI = bool(os.environ.get("CI"))
 START_S_MAX = 60
 STOP_S_MAX = 30
