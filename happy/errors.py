@@ -50,6 +50,12 @@ class KeyReused(PeerError):
     http_status = 422
 
 
+class ReadOnly(PeerError):
+    """An event for an application that is shown as it was at a moment of the past."""
+
+    http_status = 409
+
+
 class Refused(HappyError):
     """The application said no. Raised by a handler: nothing changes, the peer hears the reason.
 

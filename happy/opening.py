@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 from attrs import frozen
 from twisted.logger import Logger
@@ -10,6 +12,7 @@ from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder
 from happy.errors import Ambiguous, Corrupt, NotAJournal
+from happy.event import Entry
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
@@ -33,18 +36,26 @@ class Opened:
 
 def replay_frame(machine: Machine, decoder: EventDecoder, frame: Frame) -> None:
     """Apply a frame's events to a machine; marks change nothing."""
+    machine.apply(list(entries_of(decoder, frame)))
+
+
+def entries_of(decoder: EventDecoder, frame: Frame) -> Iterator[Entry]:
+    """Yield the entries of a frame; none of a mark.
+
+    Raises ``Corrupt`` or ``UnknownEvent`` at the first that is none of this application.
+    """
     if frame.kind is not Kind.EVENTS:
         return
-    entries = []
+    seq = frame.first_seq
     try:
-        for seq, record in enumerate(records_of(frame), frame.first_seq):
-            entries.append(decoder.entry(seq, frame.time_ns, record))
+        for record in records_of(frame):
+            yield decoder.entry(seq, frame.time_ns, record)
+            seq += 1
     except (ValueError, msgspec.MsgspecError) as error:
         raise Corrupt(
-            f"seq {frame.first_seq + len(entries)}: {error}, though the checksums are right: "
+            f"seq {seq}: {error}, though the checksums are right: "
             "what wrote this journal was no happy program"
         ) from None
-    machine.apply(entries)
 
 
 def open_application(  # noqa: PLR0913 - all it is made of

@@ -336,3 +336,25 @@ def _spelt_out(value: Any) -> Any:
     if attrs.has(type(value)):
         return [_spelt_out(getattr(value, f.name)) for f in attrs.fields(type(value))]
     return value
+
+
+def fields_of(cls: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the fields of a state that are no tables, and of those that are."""
+    fields = attrs.fields(cls)
+    return (
+        tuple(f.name for f in fields if _TABLE not in f.metadata),
+        tuple(f.name for f in fields if _TABLE in f.metadata),
+    )
+
+
+def writes_in(root: Any, tables: tuple[str, ...], absent: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what the running handler wrote to tables, in order: table, key, and the row before.
+
+    ``absent`` stands for a row that was not there.
+    """
+    named = {id(getattr(root, name)._rows): name for name in tables}  # noqa: SLF001 - see Undo
+    if tables:
+        for target, key, old in getattr(root, tables[0])._log or ():  # noqa: SLF001 - likewise
+            name = named.get(id(target))
+            if name is not None:
+                yield name, key, absent if old is _ABSENT or old is _GONE else old

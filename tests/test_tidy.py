@@ -22,7 +22,8 @@ LINE_CHARS_MAX = 100
 FLOORS = {
     "words": ["errors", "limits", "lifecycle", "values", "event"],
     "pure": [
-        "app", "apply", "codec", "context", "effects", "order", "routes", "state",
+        "app", "apply", "codec", "context", "effects", "order", "routes", "row_diff", "state",
+        "touched",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
     ],

@@ -14,6 +14,7 @@ from happy.cli.check import check
 from happy.cli.init import init
 from happy.cli.journal import journal
 from happy.cli.output import Commands
+from happy.cli.replay import replay
 from happy.cli.restore import restore
 from happy.cli.status import status
 
@@ -34,7 +35,7 @@ def main() -> None:
     """  # noqa: D301 - a backspace keeps click from filling the lines after it
 
 
-for _command in (init, check, status, journal, backup, restore):
+for _command in (init, check, status, journal, backup, restore, replay):
     main.add_command(_command)
 
 __all__ = ["main"]

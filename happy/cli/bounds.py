@@ -49,20 +49,23 @@ class SeqOrTime(click.ParamType):  # type: ignore[type-arg] # not in every click
 
     name = "seq or time"
 
+    def __init__(self, seq_min: int = 1) -> None:
+        self._seq_min = seq_min
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | datetime:
         """Return a seq or an aware ``datetime``."""
         if isinstance(value, int | datetime):
             return value
-        if value.isdecimal() and int(value) > 0:
+        if value.isdecimal() and int(value) >= self._seq_min:
             return int(value)
         try:
             return datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r} is neither a seq (1, 2, 3 ...) nor a moment such as "
-                "2026-11-23T06:15:00Z",
+                f"{value!r} is neither a seq ({self._seq_min}, {self._seq_min + 1} ...) nor a "
+                "moment such as 2026-11-23T06:15:00Z",
                 param,
                 ctx,
             )

@@ -157,8 +157,8 @@ def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much of how much is done, in bytes, when somebody is there to look."""
+def progress(what: str, unit: str = "bytes") -> Iterator[Callable[[int, int], None]]:
+    """Show how much of how much is done, in bytes or events, when somebody is there to look."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
@@ -166,19 +166,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,
+        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+    counts = (
+        (DownloadColumn(binary_units=True), TransferSpeedColumn())
+        if unit == "bytes"
+        else (MofNCompleteColumn(), TextColumn(unit))
     )
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

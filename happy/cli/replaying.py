@@ -1,20 +1,93 @@
-"""Replaying a journal that nobody serves, with its application's own code."""
+"""Replaying a journal with its application's code; a container may be running on it.
+
+Nothing is locked, nothing is written, and no effect is performed.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import attrs
 
+from happy.app import Definition
 from happy.apply import Machine
+from happy.cli.bounds import Wanted
+from happy.cli.frames import steps
+from happy.cli.output import Unwell
+from happy.cli.segments import header_of, segment_names
 from happy.codec import EventDecoder
 from happy.config import AppConfig
 from happy.errors import NotAJournal
+from happy.event import Entry
 from happy.journal.disk import FileDisk
-from happy.journal.replay import Reader
-from happy.opening import replay_frame
+from happy.journal.frame import Frame, Kind
+from happy.journal.names import segment_seq
+from happy.opening import entries_of, replay_frame
 from happy.state import digest
+
+_BEHIND_ALL: Final = 2**63
+
+Tell = Callable[[int, int], None]
+"""Is told how many bytes of how many were read."""
+
+
+def _tell_nobody(_done: int, _total: int) -> None:
+    return
+
+
+class Replay:
+    """A machine, and the entries to apply to it; of history only what is ``until``."""
+
+    def __init__(
+        self,
+        path: Path,
+        definition: Definition,
+        until: Wanted | None = None,
+        tell: Tell = _tell_nobody,
+    ) -> None:
+        disk = FileDisk(path)
+        names = segment_names(disk, path)
+        header = header_of(disk, names[0])
+        if header.number != 1:
+            raise NotAJournal(
+                f"{path}: its history begins with seq {header.first_seq}, what was before is not "
+                "kept any more; replay a backup that has it"
+            )
+        self.machine = Machine(definition, header.journal_id, random.Random)
+        self._path = path
+        self._decoder = EventDecoder(definition.events)
+        self._until = until or Wanted()
+        self._tell = tell
+        self._sizes = {name: disk.size(name) for name in names}
+
+    def batches(self) -> Iterator[Iterator[Entry]]:
+        """Yield the entries of each frame; they are to be applied before the next are asked for.
+
+        Raises a ``JournalError`` when the journal is damaged, or the application does not know an
+        event; entries are decoded one by one, so all before that one can be applied.
+        """
+        total = sum(self._sizes.values())
+        done = size = 0
+        for step in steps(self._path, self._until):
+            if not isinstance(step, Frame):
+                done += size
+                size = self._sizes.get(step.name, 0)
+                continue
+            if step.kind is Kind.EVENTS:
+                yield (e for e in entries_of(self._decoder, step) if self._until.has(e.seq))
+            elif step.first_seq == self.machine.seq + 1:
+                replay_frame(self.machine, self._decoder, step)
+            self._tell(done + step.end, total)
+        self._tell(total, total)
+
+    def run(self) -> Machine:
+        """Apply all of them; return the machine."""
+        for entries in self.batches():
+            self.machine.apply(list(entries))
+        return self.machine
 
 
 @attrs.frozen
@@ -29,23 +102,24 @@ class Replayed:
 
 
 def replayed(path: Path, app: AppConfig) -> Replayed:
-    """Replay the journal in a directory; nothing is written and no effect is performed.
+    """Replay the whole journal in a directory.
 
     Raises ``JournalError`` when it is damaged, or the application does not know its events.
     """
-    machine: Machine | None = None
-    decoder = EventDecoder(app.definition.events)
-    reader = Reader(FileDisk(path), cut=False)
-    for frame in reader.frames():
-        if machine is None:
-            machine = _machine(reader, app)
-        replay_frame(machine, decoder, frame)
-    if machine is None:
-        if not reader.segments:
-            raise NotAJournal(f"{path}: no journal is here")
-        machine = _machine(reader, app)
+    machine = Replay(path, app.definition).run()
     return Replayed(machine.seq, machine.failed, digest(machine.state))
 
 
-def _machine(reader: Reader, app: AppConfig) -> Machine:
-    return Machine(app.definition, reader.segments[0].header.journal_id, random.Random)
+def last_seq(path: Path) -> int:
+    """Return the seq that a journal ends with, 0 when it has no events."""
+    last = (segment_seq(segment_names(FileDisk(path), path)[-1]) or 1) - 1
+    for step in steps(path, Wanted(first=_BEHIND_ALL)):
+        if isinstance(step, Frame):
+            last = max(last, step.first_seq + step.count - 1)
+    return last
+
+
+def check_until(path: Path, until: Wanted, last: int) -> None:
+    """Raise ``Unwell`` unless a replay got to the seq that was asked for."""
+    if until.last is not None and last < until.last:
+        raise Unwell(f"{path}: there is no seq {until.last}: the journal ends with seq {last}")

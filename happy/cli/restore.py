@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from happy.cli.applications import application_of
 from happy.cli.copying import (
     check_copy,
     contents_of,
@@ -18,7 +19,7 @@ from happy.cli.copying import (
 from happy.cli.output import Unwell, json_option, progress, safe, write_json
 from happy.cli.statuses import Status, statuses
 from happy.cli.verdict import Health, Verdict, Verification
-from happy.errors import ConfigError, Corrupt, HappyError
+from happy.errors import Corrupt, HappyError
 
 if TYPE_CHECKING:
     from happy.cli.replaying import Replayed
@@ -85,20 +86,9 @@ def _say(sentence: str, plain: dict[str, object], as_json: bool) -> None:
 
 
 def _application(config: Path | None, name: str) -> AppConfig:
-    """Return an application of a configuration, which is checked as for a start."""
-    from happy.config import load  # noqa: PLC0415 - it imports the applications' world
-
     if config is None:
         raise click.UsageError("--verify needs the application: add --config FILE")
-    try:
-        apps = {app.name: app for app in load(config).apps}
-    except ConfigError as error:
-        raise Unwell("\n".join(error.complaints)) from None
-    if name not in apps:
-        raise click.UsageError(
-            f"{config} has no application {name!r}; say which with --app: {', '.join(apps)}"
-        )
-    return apps[name]
+    return application_of(config, name, "say which with --app")
 
 
 def _restore(backup: Path, to: Path) -> Verdict:

@@ -20,6 +20,9 @@ class Status(IntEnum):
     NOT_A_JOURNAL = 3
     UNUSABLE = 4
     DIFFERENT = 5
+    NOT_LOADED = 6
+    UNKNOWN_EVENT = 7
+    BROKE_OFF = 8
 
 
 @contextmanager
