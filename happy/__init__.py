@@ -28,7 +28,9 @@ from happy.event import (
 )
 from happy.message import Mailbox, compose, parse_header
 from happy.routes import MailRoutes
+from happy.row import row
 from happy.state import Table, state, table
+from happy.upcast import upcast
 
 __all__ = [
     "App",
@@ -58,6 +60,8 @@ __all__ = [
     "handles",
     "parse_header",
     "query",
+    "row",
     "state",
     "table",
+    "upcast",
 ]

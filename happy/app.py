@@ -8,7 +8,8 @@ state, so that the same events always give the same state.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeVar
 
@@ -16,6 +17,7 @@ import attrs
 
 from happy.errors import DefinitionError
 from happy.event import (
+    ANY_VERSION,
     SYSTEM_EVENTS,
     Blob,
     Configured,
@@ -23,10 +25,12 @@ from happy.event import (
     EventMeta,
     Exchange,
     Mail,
+    Retired,
     event_meta,
 )
 from happy.routes import MailRoutes, check_handler
-from happy.state import is_state
+from happy.state import is_state, rows_of
+from happy.upcast import check_upcasters, upcasters_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,13 +127,15 @@ class App:
 
     ``state`` is the ``@state`` class. ``http``, when given, is a ``klein.Klein``; ``mail``,
     when given, a ``MailRoutes``. ``Settings``, when given, is the attrs class of what the
-    configuration may set.
+    configuration may set. ``retired`` are the names of events that stand in the journal, did
+    something once, and do nothing any more.
     """
 
     state: ClassVar[type]
     http: ClassVar[Any] = None
     mail: ClassVar[MailRoutes | None] = None
     Settings: ClassVar[type | None] = None
+    retired: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -207,22 +213,30 @@ def definition_of(app: type[App]) -> Definition:
         handlers[Mail] = app.mail.deliver
     if app.Settings is not None and not attrs.has(app.Settings):
         raise DefinitionError(f"{app.__qualname__}: Settings must be an attrs class")
-    return Definition(app, state, handlers, _events_of(app, handlers))
+    events = _events_of(app, handlers)
+    check_upcasters({*events.values(), state, *rows_of(state)})
+    _check_no_orphans(app)
+    return Definition(app, state, handlers, events)
 
 
 def _handlers_of(app: type[App]) -> dict[type, Handler]:
     handlers: dict[type, Handler] = {}
+    for name, function, event_type in _handled_by(app):
+        if event_type in handlers:
+            raise DefinitionError(
+                f"{app.__qualname__}: {handlers[event_type].__name__} and {name} both "
+                f"handle {event_type.__name__}; keep one"
+            )
+        handlers[event_type] = function
+    return handlers
+
+
+def _handled_by(app: type[App]) -> Iterator[tuple[str, Handler, type]]:
     for name in dir(app):
         function = getattr(app, name, None)
         for event_type in getattr(function, "__happy_handles__", ()):
-            if event_type in handlers:
-                raise DefinitionError(
-                    f"{app.__qualname__}: {handlers[event_type].__name__} and {name} both "
-                    f"handle {event_type.__name__}; keep one"
-                )
             assert callable(function)
-            handlers[event_type] = function
-    return handlers
+            yield name, function, event_type
 
 
 def _events_of(app: type[App], handlers: Mapping[type, Handler]) -> dict[tuple[str, int], type]:
@@ -235,7 +249,48 @@ def _events_of(app: type[App], handlers: Mapping[type, Handler]) -> dict[tuple[s
                 f"{app.__qualname__}: {known.__qualname__} and {event_type.__qualname__} have "
                 f"the same journal name {meta.name!r}; give one of them @event(name=...)"
             )
-    return events
+    for (name, _), event_type in tuple(events.items()):
+        for version in upcasters_of(event_type):
+            if (name, version) in events:
+                raise DefinitionError(
+                    f"{app.__qualname__}: event {name} version {version} is handled itself and "
+                    f"has @upcast({event_type.__name__}, {version}); keep one of them"
+                )
+    return events | _retired_of(app, events)
+
+
+def _retired_of(app: type[App], events: Mapping[tuple[str, int], type]) -> dict[Any, type]:
+    if not isinstance(app.retired, tuple) or not all(isinstance(n, str) for n in app.retired):
+        raise DefinitionError(f"{app.__qualname__}: retired is a tuple of names: ('Old',)")
+    for (name, _), event_type in events.items():
+        if name in app.retired:
+            raise DefinitionError(
+                f"{app.__qualname__}: the event {name} is retired, and {event_type.__qualname__} "
+                "of that name is handled; keep one of them"
+            )
+    return {(name, ANY_VERSION): Retired for name in app.retired}
+
+
+def _check_no_orphans(app: type[App]) -> None:
+    """Refuse an upcaster beside an application that no application there has a use for."""
+    beside = [
+        cls
+        for cls in getattr(inspect.getmodule(app), "__dict__", {}).values()
+        if isinstance(cls, type) and cls.__module__ == app.__module__
+    ]
+    if app not in beside:  # made within a function, where nobody else can look
+        return
+    used: set[type] = set()
+    for one in beside:
+        if issubclass(one, App) and is_state(getattr(one, "state", None)):
+            used.update((one.state, *rows_of(one.state)), (e for *_, e in _handled_by(one)))
+    for cls in beside:
+        if upcasters_of(cls) and cls not in used:
+            raise DefinitionError(
+                f"there are upcasters of {cls.__qualname__}, which {app.__qualname__} neither "
+                "handles nor keeps in a table; what stands inside of an event or a row is "
+                "covered by the version of that"
+            )
 
 
 __all__: Final = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -19,7 +19,9 @@ import msgspec
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
-from happy.event import Entry, event_meta
+from happy.event import Entry, Retired, event_meta
+from happy.kinds import Faults
+from happy.reading import MISFITS, Readers
 
 T = TypeVar("T")
 
@@ -66,29 +68,27 @@ class EventDecoder:
     """Decodes the events of one application by the name and version they were written with."""
 
     def __init__(self, events: Mapping[tuple[str, int], type]) -> None:
-        self._decoders: dict[tuple[str, int], Callable[[Any], Any]] = {}
-        for key, cls in events.items():
-            try:
-                self._decoders[key] = msgspec.msgpack.Decoder(cls).decode
-            except TypeError as error:
-                raise DefinitionError(f"event {cls.__qualname__}: {error}") from None
+        self._readers = Readers(events)
+        self._decoders: dict[tuple[str, int], Callable[[Any], Any]] = {
+            kind: msgspec.msgpack.Decoder(cls).decode
+            for kind, cls in events.items()
+            if cls is not Retired
+        }
 
     def entry(self, seq: int, time_ns: int, data: bytes | memoryview) -> Entry:
-        """Return the entry of a record; ``UnknownEvent`` when the application has no such type.
+        """Return the entry of a record; ``UnknownEvent`` when the application cannot read it.
 
         Raises ``msgspec.MsgspecError`` or ``ValueError`` when the bytes are no record.
         """
         record = _record_decoder.decode(data)
-        decode = self._decoders.get((record.type, record.version))
-        if decode is None:
-            raise UnknownEvent(self._unknown(record, seq))
+        kind = record.type, record.version
+        read = self._readers.get(kind)
+        if read is None:
+            raise UnknownEvent(f"seq {seq}: {self._readers.complaint(kind, record.body)}")
         try:
-            event = decode(record.body)
-        except msgspec.MsgspecError as error:
-            raise UnknownEvent(
-                f"seq {seq}: event {record.type} version {record.version} does not fit its class "
-                f"any more ({error}); raise its version and keep the old class beside it, as it was"
-            ) from None
+            event = read(record.body)
+        except MISFITS as error:
+            raise UnknownEvent(f"seq {seq}: {self._readers.misfit(kind, error)}") from None
         return Entry(seq, time_ns, event, record.source, record.key, record.fingerprint)
 
     def read_back(self, data: bytes) -> Entry:
@@ -112,21 +112,20 @@ class EventDecoder:
             ) from None
         return Entry(0, 0, event, record.source, record.key, record.fingerprint)
 
-    def _unknown(self, record: Record, seq: int) -> str:
-        versions = sorted(v for name, v in self._decoders if name == record.type)
-        if versions:
-            known = ", ".join(map(str, versions))
-            return (
-                f"seq {seq}: event {record.type} has version {record.version} in the journal, "
-                f"the application knows {known}; keep the old class beside it, declared with "
-                f"@event(name={record.type!r}, version={record.version})"
-            )
-        names = ", ".join(sorted({name for name, _ in self._decoders if "." not in name}))
-        return (
-            f"seq {seq}: the journal holds an event {record.type!r} that nobody handles "
-            f"(known: {names or 'none'}); if its class was renamed, "
-            f"declare @event(name={record.type!r})"
-        )
+    def complaint(self, kind: tuple[str, int]) -> str | None:
+        """Return why events of this name and version cannot be read; None when they can."""
+        return self._readers.complaint(kind)
+
+    def faults(self, first_seq: int, records: Iterable[bytes | memoryview], into: Faults) -> None:
+        """Gather why some records cannot be read; bytes that are no record are passed over."""
+        for seq, data in enumerate(records, first_seq):
+            try:
+                record = _record_decoder.decode(data)
+            except (ValueError, msgspec.MsgspecError):
+                continue
+            complaint = self._readers.complaint((record.type, record.version), record.body)
+            if complaint is not None:
+                into.add(seq, complaint)
 
 
 # --- JSON, for settings and web bodies -------------------------------------------------------

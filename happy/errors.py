@@ -175,5 +175,9 @@ class UnknownEvent(JournalError):
     """The journal holds an event that no handler of this application takes."""
 
 
+class CannotUpcast(JournalError):
+    """No upcaster leads from an old version to the present one, or one of them failed."""
+
+
 class SyncFailed(JournalError):
     """The disk did not take what was promised to be durable; the process must end."""

@@ -159,6 +159,17 @@ class FailedOutcome:
     error: BaseException | None = attrs.field(default=None, eq=False)
 
 
+@attrs.frozen
+class Retired:
+    """An event that once did something and does nothing now; see ``App.retired``."""
+
+    name: str
+    version: int
+
+
+ANY_VERSION: Final = 0
+"""Stands for the version where all versions of a name are meant."""
+
 Outcome = Reply | RefusedOutcome | FailedOutcome
 
 

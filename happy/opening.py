@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 from attrs import frozen
@@ -11,13 +12,14 @@ from twisted.logger import Logger
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder
-from happy.errors import Ambiguous, Corrupt, NotAJournal
+from happy.errors import Ambiguous, Corrupt, NotAJournal, UnknownEvent
 from happy.event import Entry
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT
 from happy.journal.replay import Reader, Tail, Torn, trace_of
+from happy.kinds import all_unknown
 from happy.limits import Limits
 from happy.world import World
 
@@ -114,10 +116,15 @@ def _replay(
                 seq=machine.seq if machine is not None else 0,
             )
 
-    for frame in reader.frames(progress):
+    frames = reader.frames(progress)
+    for frame in frames:
         if machine is None:
             machine = Machine(definition, reader.segments[0].header.journal_id, world.random_of)
-        replay_frame(machine, decoder, frame)
+        try:
+            replay_frame(machine, decoder, frame)
+        except UnknownEvent as error:
+            reader.only_look()
+            raise all_unknown(error, decoder, chain((frame,), frames)) from None
     return machine
 
 

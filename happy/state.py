@@ -229,6 +229,13 @@ def is_state(cls: Any) -> bool:
     return isinstance(cls, type) and "__happy_state__" in cls.__dict__
 
 
+def rows_of(cls: type) -> list[type]:
+    """Return the classes of the rows in a state's tables."""
+    hints = hints_of(cls)
+    tables = (hints[f.name] for f in attrs.fields(cls) if _TABLE in f.metadata)
+    return [row for row in (get_args(hint)[1] for hint in tables) if attrs.has(row)]
+
+
 def _check_state(cls: type) -> None:
     hints = hints_of(cls)
     for field in attrs.fields(cls):

@@ -209,7 +209,7 @@ def test_fields_that_came_later_have_their_default():
         (
             Grown(),
             [Regrown],
-            "seq 5: event Grown has version 2 .* knows 3; keep the old class .*version=2",
+            r"seq 5: event Grown has version 2 .* 3; .*@upcast\(Regrown, 2.* old class .*version=2",
         ),
     ],
 )

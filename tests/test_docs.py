@@ -19,6 +19,7 @@ import pytest
 from conftest import need
 from happy import errors
 from happy.cli import main
+from happy.codec import EventDecoder, encode
 from happy.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +135,20 @@ def test_the_tutorial_passes_its_tests_after_every_step(tmp_path):
     )
     assert done.returncode == 0, done.stdout
     assert len(list(tmp_path.glob("test_ledger_*.py"))) >= 7
+
+
+def test_the_tutorial_brings_its_first_payments_up(monkeypatch):
+    """What the event of step 1 wrote is read by its version 2, as the last step says."""
+    made = {}
+    for name in ("ledger", "changed"):
+        made[name] = types.ModuleType(f"{name}_of_the_tutorial")
+        monkeypatch.setitem(sys.modules, made[name].__name__, made[name])
+        code = files_in(text_of(TUTORIAL))[f"{name}.py"][0]
+        exec(compile(code, str(TUTORIAL), "exec"), vars(made[name]))
+    pay = made["changed"].Pay
+    record = encode(made["ledger"].Pay("ann", "bob", 250, "cinema"))
+    entry = EventDecoder({("Pay", 2): pay}).entry(1, 1, record)
+    assert entry.event == pay("ann", "bob", 250, "EUR", "cinema")
 
 
 def commands_in(block: str) -> list[tuple[str, str]]:

@@ -35,8 +35,10 @@ FRONT_DOOR = {
         "handles",
         "parse_header",
         "query",
+        "row",
         "state",
         "table",
+        "upcast",
     ],
     "happy.testing": [
         "MailReply",

@@ -23,7 +23,7 @@ FLOORS = {
     "words": ["errors", "limits", "lifecycle", "values", "event"],
     "pure": [
         "app", "apply", "codec", "context", "effects", "order", "routes", "row_diff", "state",
-        "touched",
+        "touched", "kinds", "reading", "row", "shape", "upcast",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
     ],

@@ -165,6 +165,10 @@ class Reader:
         self.tail: Tail | None = None
         self.torn: Torn | None = None
 
+    def only_look(self) -> None:
+        """Cut nothing off from now on: the journal will not be used."""
+        self._cut = False
+
     def frames(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Frame]:
         """Yield every good frame; raise ``Corrupt`` or ``Ambiguous`` where one cannot go on.
 
