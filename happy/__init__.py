@@ -26,6 +26,7 @@ from happy.event import (
     MailSent,
     event,
 )
+from happy.http_routes import Answer, HttpRoutes
 from happy.message import Mailbox, compose, parse_header
 from happy.routes import MailRoutes
 from happy.row import row
@@ -33,6 +34,7 @@ from happy.state import Table, state, table
 from happy.upcast import upcast
 
 __all__ = [
+    "Answer",
     "App",
     "BadRequest",
     "Blob",
@@ -45,6 +47,7 @@ __all__ = [
     "DuplicateKey",
     "HandlerFailed",
     "HappyError",
+    "HttpRoutes",
     "Mail",
     "MailDelayed",
     "MailFailed",

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.errors import HandlerFailed, HappyError, Refused
-from happy.event import Entry, Exchange, FailedOutcome, Outcome, RefusedOutcome, Reply
+from happy.event import Entry, Exchange, FailedOutcome, Outcome, RefusedOutcome, Reply, Waiting
 from happy.order import Batch
 
 log = Logger()
@@ -22,10 +22,23 @@ log = Logger()
 
 @define(eq=False)
 class Waiter:
-    """Somebody who waits for the outcome of an event, and the exchange it came by."""
+    """Somebody who waits by a Deferred, and the exchange that the event came by."""
 
     answer: Deferred[Any]
     exchange: Exchange
+
+    def replied(self, seq: int, value: Any) -> None:
+        """See ``Waiting``."""
+        self.exchange.seqs.append(seq)
+        self.answer.callback(value)
+
+    def failed(self, seq: int, error: HappyError) -> None:
+        """See ``Waiting``."""
+        if self.answer.called:
+            return
+        if seq:
+            self.exchange.seqs.append(seq)
+        self.answer.errback(error)
 
 
 class Answers:
@@ -34,18 +47,16 @@ class Answers:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def release(self, waiter: Waiter, seq: int, outcome: Outcome) -> None:
+    def release(self, waiter: Waiting, seq: int, outcome: Outcome) -> None:
         """Tell a waiter the outcome of the event that has this seq."""
-        waiter.exchange.seqs.append(seq)
-        match outcome:
-            case Reply(value):
-                waiter.answer.callback(value)
-            case RefusedOutcome(reason, http_status, smtp_code, smtp_status):
-                waiter.answer.errback(
-                    Refused(reason, http_status=http_status, smtp=(smtp_code, smtp_status))
-                )
-            case FailedOutcome(failed_seq):
-                waiter.answer.errback(HandlerFailed(f"{self._name}/{failed_seq}"))
+        if isinstance(outcome, Reply):
+            waiter.replied(seq, outcome.value)
+        elif isinstance(outcome, RefusedOutcome):
+            smtp = (outcome.smtp_code, outcome.smtp_status)
+            waiter.failed(seq, Refused(outcome.reason, http_status=outcome.http_status, smtp=smtp))
+        else:
+            assert isinstance(outcome, FailedOutcome)
+            waiter.failed(seq, HandlerFailed(f"{self._name}/{outcome.seq}"))
 
     def report(self, entry: Entry, error: BaseException) -> None:
         """Log what a handler raised; its waiters hear only where to look."""
@@ -62,5 +73,4 @@ def fail_batch(batch: Batch, error: type[HappyError], reason: str) -> None:
     """Tell all who wait for a batch that it has no outcome, but for those who were answered."""
     for admitted in batch.admitted:
         for waiter in admitted.waiters:
-            if not waiter.answer.called:
-                waiter.answer.errback(error(reason))
+            waiter.failed(0, error(reason))

@@ -25,9 +25,12 @@ from happy.event import (
     EventMeta,
     Exchange,
     Mail,
+    Prepared,
     Retired,
+    Waiting,
     event_meta,
 )
+from happy.http_routes import HttpRoutes
 from happy.routes import MailRoutes, check_handler
 from happy.state import is_state, rows_of
 from happy.upcast import check_upcasters, upcasters_of
@@ -71,8 +74,22 @@ class StreamPort(Protocol):
         Fails with ``Refused``, ``HandlerFailed``, ``KeyReused`` or an ``Unavailable``.
         """
 
+    def prepare(self, event: object, source: str) -> Prepared:
+        """Return an event ready for ``put``; ``DefinitionError`` when it does not hold."""
+
+    def put(self, prepared: Prepared, waiter: Waiting) -> None:
+        """Put a prepared event in the order, without a key; ``waiter`` is told the end.
+
+        Raises an ``Unavailable`` when it was not admitted; then the waiter hears nothing.
+        """
+
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Fire with what a query of the state returns."""
+
+    def look(
+        self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
+    ) -> None:
+        """Tell ``waiter`` what a query of the state returns, with seq 0; raises what it raises."""
 
     def blob_writer(self) -> BlobWriter:
         """Return a place for a body that is too large for the memory."""
@@ -125,13 +142,15 @@ def _takes_all(_state: Any) -> bool:
 class App:
     """An application; subclass it and declare ``state``, handlers, queries and doors.
 
-    ``state`` is the ``@state`` class. ``http``, when given, is a ``klein.Klein``; ``mail``,
-    when given, a ``MailRoutes``. ``Settings``, when given, is the attrs class of what the
-    configuration may set. ``retired`` are the names of events that stand in the journal, did
-    something once, and do nothing any more.
+    ``state`` is the ``@state`` class. ``routes``, when given, are declared ``HttpRoutes``, and
+    ``http`` is a ``klein.Klein`` for what they do not take; ``mail`` are ``MailRoutes``.
+    ``Settings``, when given, is the attrs class of what the configuration may set.
+    ``retired`` are the names of events that stand in the journal, did something once, and do
+    nothing any more.
     """
 
     state: ClassVar[type]
+    routes: ClassVar[HttpRoutes | None] = None
     http: ClassVar[Any] = None
     mail: ClassVar[MailRoutes | None] = None
     Settings: ClassVar[type | None] = None
@@ -148,6 +167,11 @@ class App:
         self.settings = settings
         self.domains = domains
         self._stream = stream
+
+    @classmethod
+    def has_http(cls) -> bool:
+        """Say whether there is anything to serve over HTTP."""
+        return cls.http is not None or cls.routes is not None
 
     def submit(self, event: object) -> Awaitable[Any]:
         """Put an event in the order; ``await`` the handler's reply, durable when it comes.
@@ -211,6 +235,9 @@ def definition_of(app: type[App]) -> Definition:
                 f"{app.__qualname__}: mail routes and a handler of Mail; keep one of them"
             )
         handlers[Mail] = app.mail.deliver
+    for route in app.routes or ():
+        if route.event_type is not None and route.event_type not in handlers:
+            raise DefinitionError(f"{app.__qualname__}: {route}: nobody here handles its event")
     if app.Settings is not None and not attrs.has(app.Settings):
         raise DefinitionError(f"{app.__qualname__}: Settings must be an attrs class")
     events = _events_of(app, handlers)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar, dataclass_transform, overload
+from typing import Any, Final, Protocol, TypeVar, dataclass_transform, overload
 
 import attrs
 
-from happy.errors import DefinitionError
+from happy.errors import DefinitionError, HappyError
 from happy.values import check_immutable
 
 T = TypeVar("T")
@@ -171,6 +171,25 @@ ANY_VERSION: Final = 0
 """Stands for the version where all versions of a name are meant."""
 
 Outcome = Reply | RefusedOutcome | FailedOutcome
+
+
+class Waiting(Protocol):
+    """Somebody who waits for what becomes of an event, and is told once."""
+
+    def replied(self, seq: int, value: Any) -> None:
+        """Take the reply to the event, which is durable and has this seq."""
+
+    def failed(self, seq: int, error: HappyError) -> None:
+        """Take what came instead; ``seq`` is 0 when the event got no place. Once told, deaf."""
+
+
+@attrs.frozen(eq=False)
+class Prepared:
+    """An event that is encoded and checked, and can be put in the order any number of times."""
+
+    event: Any
+    source: str
+    record: bytes
 
 
 # --- the events that happy itself puts in the order ------------------------------------------

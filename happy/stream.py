@@ -15,7 +15,7 @@ process ends, and the next start reads what is there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -29,7 +29,15 @@ from happy.codec import EventDecoder, encode
 from happy.debts import Debts
 from happy.effects import EffectId
 from happy.errors import Halted, HappyError, JournalError, NoRoom, NotOpen
-from happy.event import Blob, Configured, Exchange, FailedOutcome
+from happy.event import (
+    Blob,
+    Configured,
+    Entry,
+    Exchange,
+    FailedOutcome,
+    Prepared,
+    Waiting,
+)
 from happy.idle import IdleWatch
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
@@ -129,6 +137,26 @@ class Stream:
             return self._admit(event, exchange)
         except HappyError:
             return fail()
+
+    def prepare(self, event: object, source: str) -> Prepared:
+        """Encode an event and check that it can be read back; see ``happy.app.StreamPort``."""
+        record = encode(event, source)
+        return Prepared(self._decoder.read_back(record).event, source, record)
+
+    def put(self, prepared: Prepared, waiter: Waiting) -> None:
+        """Put a prepared event in the order; see ``happy.app.StreamPort``."""
+        if self.mood is not Mood.OPEN:
+            raise self._not_open()
+        self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
+        self._pump()
+
+    def look(
+        self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
+    ) -> None:
+        """Tell what a query returns; see ``happy.app.StreamPort``."""
+        if self.mood not in (Mood.OPEN, Mood.DRAINING):
+            raise self._not_open()
+        waiter.replied(0, query(self._machine.state, **arguments))
 
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Fire with what a query of the durable state returns."""

@@ -50,7 +50,7 @@ def test_a_count_that_is_none_is_a_bad_request(numbers, count):
 
 def test_a_count_is_checked_whatever_the_door(numbers):
     """The handler refuses by itself: not every event comes by HTTP."""
-    with pytest.raises(Refused, match="count must be"):
+    with pytest.raises(Refused, match="count is one whole number"):
         numbers.submit(Next(count=0))
     assert numbers.state.last == 0
 

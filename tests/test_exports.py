@@ -8,6 +8,7 @@ import pytest
 
 FRONT_DOOR = {
     "happy": [
+        "Answer",
         "App",
         "BadRequest",
         "Blob",
@@ -20,6 +21,7 @@ FRONT_DOOR = {
         "DuplicateKey",
         "HandlerFailed",
         "HappyError",
+        "HttpRoutes",
         "Mail",
         "MailDelayed",
         "MailFailed",

@@ -22,8 +22,8 @@ LINE_CHARS_MAX = 100
 FLOORS = {
     "words": ["errors", "limits", "lifecycle", "values", "event"],
     "pure": [
-        "app", "apply", "codec", "context", "effects", "order", "routes", "row_diff", "state",
-        "touched", "kinds", "reading", "row", "shape", "upcast",
+        "app", "apply", "codec", "context", "effects", "http_routes", "order", "parameters",
+        "routes", "row_diff", "state", "touched", "kinds", "reading", "row", "shape", "upcast",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
     ],

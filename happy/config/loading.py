@@ -255,7 +255,7 @@ def _check_doors(
 ) -> None:
     app = definition.app.__qualname__
     for door in _given_doors(table):
-        if door == "http" and definition.app.http is None:
+        if door == "http" and not definition.app.has_http():
             reader.complain((*key, door), f"{app} has no web door: it sets no http = Klein()")
         if door in _MAIL_DOORS and Mail not in definition.handlers:
             reader.complain(

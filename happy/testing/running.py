@@ -178,9 +178,9 @@ class Running:
         self.stream = Stream(name, self._definition, self.disk, world, self._limits)
         self.app = self._app_class(name, self.stream, self._settings, self._domains)
         self._site = (
-            None
-            if self._app_class.http is None
-            else site_for(self.app, limits=self._limits, reactor=self.clock)
+            site_for(self.app, limits=self._limits, reactor=self.clock)
+            if self._app_class.has_http()
+            else None
         )
         self._mail_door = smtp_factory(
             self.app, limits=self._limits, clock=self.clock, hostname="happy.test"

@@ -13,6 +13,7 @@ from happy.codec import from_json
 from happy.errors import BadRequest
 from happy.limits import Limits
 from happy.wire.access import AccessLog
+from happy.wire.http_declared import DeclaredDoor
 from happy.wire.http_klein import KleinDoor
 from happy.wire.http_site import HappySite
 
@@ -22,9 +23,19 @@ T = TypeVar("T")
 def site_for(
     app: App, *, limits: Limits, reactor: IReactorTime, access_log: AccessLog | None = None
 ) -> HappySite:
-    """Return the factory that serves the routes of an application over HTTP/1.1."""
-    door = KleinDoor(app, limits)
-    return HappySite(door, limits=limits, reactor=reactor, access_log=access_log, name=app.name)
+    """Return the factory that serves the routes of an application over HTTP/1.1.
+
+    Declared routes are tried first; Klein gets the rest.
+    """
+    declared = None if app.routes is None else DeclaredDoor(app, limits)
+    return HappySite(
+        KleinDoor(app, limits, None if declared is None else declared.table),
+        limits=limits,
+        reactor=reactor,
+        access_log=access_log,
+        name=app.name,
+        declared=declared,
+    )
 
 
 def json_body(request: Request, cls: type[T]) -> T:

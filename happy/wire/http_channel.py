@@ -23,8 +23,10 @@ from zope.interface import implementer
 
 from happy.wire.http_answer import CONTINUE
 from happy.wire.http_body import Body, body_of
-from happy.wire.http_head import HEAD_END, Rejected, RequestHead, check_partial, parse_head
+from happy.wire.http_declared import DeclaredRequest
+from happy.wire.http_head import HEAD_END, Rejected, RequestHead, check_partial
 from happy.wire.http_request import HappyRequest
+from happy.wire.sending import send
 
 if TYPE_CHECKING:
     from happy.wire.http_site import HappySite
@@ -71,7 +73,7 @@ class HttpChannel:
         self._head: RequestHead | None = None  # whose body is being read
         self._body: Body | None = None
         self._waiting: list[Ready] | None = None  # requests read ahead
-        self._current: HappyRequest | None = None
+        self._current: HappyRequest | DeclaredRequest | None = None
         self._refusal: Rejected | None = None  # owed after the answers before it
         self._producer: Any = None
         self._pulled = False
@@ -147,7 +149,9 @@ class HttpChannel:
         """Send bytes of the answer in hand."""
         if self._pulled:
             self._enter(Phase.STALLED)  # the peer took what was sent before: a new patience
-        self.transport.write(data)
+            self.transport.write(data)  # which asks the producer for more when this is sent
+        else:
+            send(self.transport, data)
 
     def writeSequence(self, data: list[bytes]) -> None:
         """Send bytes of the answer in hand."""
@@ -260,7 +264,7 @@ class HttpChannel:
             check_partial(held, self.site.limits)
             return False
         end += len(HEAD_END)
-        head = parse_head(held[:end], self.site.limits)
+        head = self.site.heads.read(held[:end])
         body = body_of(head.body_bytes, self.site.limits) if head.body_bytes else None
         self._held = held[end:]
         if body is None:

@@ -15,6 +15,9 @@ import httptools
 from happy.errors import PeerError
 from happy.limits import Limits
 
+_KNOWN_HEADS_MAX: Final = 1_024
+_KNOWN_HEAD_BYTES_MAX: Final = 1_024
+
 HEAD_END: Final = b"\r\n\r\n"
 
 ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -26,9 +29,6 @@ _LINE_FAULT = re.compile(rb"[^\x20-\x7e]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)(.*)", re.DOTALL)
-_FRAMING_FIELDS = frozenset(
-    {b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"}
-)
 
 
 class Rejected(PeerError):
@@ -46,11 +46,12 @@ class RequestHead:
     ``target`` is the request target in origin form (or ``*``) as it was sent; ``fields`` are
     the header fields in their order. ``body_bytes`` is the declared length of the body, -1
     when it is chunked. ``persistent`` says whether the peer wants to keep the connection.
+    ``keys`` are the values of ``Idempotency-Key``.
     """
 
     __slots__ = (
-        "body_bytes", "expects_continue", "fields", "host", "http11", "method", "persistent",
-        "target",
+        "body_bytes", "expects_continue", "fields", "host", "http11", "keys", "method",
+        "persistent", "target",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes, *, http11: bool) -> None:
@@ -59,6 +60,7 @@ class RequestHead:
         self.http11 = http11
         self.fields: list[tuple[bytes, bytes]] = []
         self.host: bytes | None = None
+        self.keys: tuple[bytes, ...] = ()
         self.body_bytes = 0
         self.persistent = http11
         self.expects_continue = False
@@ -114,6 +116,29 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
     return head
 
 
+class HeadReader:
+    """Reads heads, and knows again those that came before: the same bytes say the same.
+
+    A client asks with the same few heads again and again. Only short heads of requests without
+    a body are kept, so many of them; then all are forgotten.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._known: dict[bytes, RequestHead] = {}
+
+    def read(self, data: bytes) -> RequestHead:
+        """Return the head that ``data`` holds; see ``parse_head``. It may be shared."""
+        head = self._known.get(data)
+        if head is None:
+            head = parse_head(data, self._limits)
+            if not head.body_bytes and len(data) <= _KNOWN_HEAD_BYTES_MAX:
+                if len(self._known) >= _KNOWN_HEADS_MAX:
+                    self._known.clear()
+                self._known[data] = head
+        return head
+
+
 def _read_fields(head: RequestHead, data: bytes) -> None:
     try:
         httptools.HttpRequestParser(head).feed_data(data)
@@ -133,28 +158,32 @@ def _read_fields(head: RequestHead, data: bytes) -> None:
 
 def _weigh_fields(head: RequestHead) -> None:
     codings: list[bytes] = []
-    hosts = 0
+    hosts: list[bytes] = []
     for name, value in head.fields:
-        key = name.lower()
-        if key not in _FRAMING_FIELDS:
-            continue
-        if key == b"host":
-            hosts += 1
-            head.host = value
-        elif key == b"connection":
-            _weigh_connection(head, value)
-        elif key == b"content-length":
-            head.body_bytes = int(value)  # digits only, and only once: llhttp refused the rest
-        elif key == b"transfer-encoding":
-            codings.append(value.lower())
-        else:
-            _weigh_expectation(head, value)
-    if hosts > 1 or (hosts == 0 and head.http11):
-        raise Rejected(400, "a request has one Host field")
-    if head.host is not None and not _HOST.fullmatch(head.host):
-        raise Rejected(400, "the Host field is malformed")
+        match name.lower():
+            case b"host":
+                hosts.append(value)
+            case b"connection":
+                _weigh_connection(head, value)
+            case b"content-length":
+                head.body_bytes = int(value)  # digits only, once: llhttp refused the rest
+            case b"transfer-encoding":
+                codings.append(value.lower())
+            case b"idempotency-key":
+                head.keys = (*head.keys, value)
+            case b"expect":
+                _weigh_expectation(head, value)
+    _weigh_hosts(head, hosts)
     if codings:
         _weigh_codings(head, codings)
+
+
+def _weigh_hosts(head: RequestHead, hosts: list[bytes]) -> None:
+    if len(hosts) > 1 or (not hosts and head.http11):
+        raise Rejected(400, "a request has one Host field")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise Rejected(400, "the Host field is malformed")
+    head.host = hosts[0] if hosts else None
 
 
 def _weigh_connection(head: RequestHead, value: bytes) -> None:

@@ -7,7 +7,6 @@ accident.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Awaitable
 from contextvars import Context, copy_context
@@ -26,23 +25,21 @@ from twisted.web.iweb import IRenderable
 from twisted.web.resource import IResource, Resource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.template import Tag, flattenString
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter
 
 from happy.app import App
 from happy.app import exchange as current_exchange
 from happy.codec import to_json
 from happy.errors import BadRequest
-from happy.event import Exchange
+from happy.http_routes import RouteTable
 from happy.limits import Limits
+from happy.wire.http_exchange import exchange_of
 from happy.wire.http_problem import is_expected, new_reference
 from happy.wire.http_request import HappyRequest
 
 HTML = b"text/html; charset=utf-8"
 JSON = b"application/json"
-
-_SOURCE_PATH_CHARS = 200
-_KEY = re.compile(rb'"([\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x7e][\x21-\x7e]*)')
 
 _PLAIN_PATH = re.compile(rb"/|(/[A-Za-z0-9._~\-]+)+/?")
 
@@ -54,13 +51,18 @@ class Unrenderable(TypeError):
 
 
 class KleinDoor(Resource):
-    """The resource that runs the Klein routes of one application."""
+    """The resource that runs the Klein routes of one application.
+
+    ``declared`` are the routes that were tried before; they are asked here only which methods
+    a path has that Klein does not know.
+    """
 
     isLeaf = True
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: App, limits: Limits, declared: RouteTable | None = None) -> None:
         super().__init__()
-        self.klein: Klein = app.http
+        self.klein: Klein = Klein() if app.http is None else app.http
+        self._declared = declared
         self.name = app.name
         self._key_chars_max = limits.key_chars_max
         self._plain_routes = _plain_routes(self.klein)
@@ -68,7 +70,7 @@ class KleinDoor(Resource):
     def render(self, request: HappyRequest) -> int:
         """Run the route of a request; its answer comes now or later."""
         request.defaultContentType = b"text/html"
-        request.exchange = exchange_of(request, self._key_chars_max)
+        request.exchange = exchange_of(request.head, request.body(), self._key_chars_max)
         context = copy_context()
         context.run(current_exchange.set, request.exchange)
         run = _Run(self, request, context)
@@ -97,7 +99,13 @@ class KleinDoor(Resource):
     def _match(self, request: HappyRequest) -> tuple[str, dict[str, Any]]:
         if request.path.startswith(b"//"):
             raise NotFound  # werkzeug would take it for "/": two names of one thing fool a proxy
-        rule, kwargs = bind(self.klein, request).match(return_rule=True)
+        try:
+            rule, kwargs = bind(self.klein, request).match(return_rule=True)
+        except NotFound:
+            methods = self._declared.methods_of(request.path) if self._declared else ()
+            if methods:
+                raise MethodNotAllowed(methods) from None
+            raise
         return rule.endpoint, dict(kwargs)
 
 
@@ -163,27 +171,6 @@ class _KleinRequest:
 
 
 registerAdapter(_KleinRequest, HappyRequest, IKleinRequest)
-
-
-def exchange_of(request: HappyRequest, key_chars_max: int) -> Exchange:
-    """Return the exchange of a request; ``BadRequest`` for a malformed Idempotency-Key."""
-    method = request.method.decode("ascii")
-    path = request.path[:_SOURCE_PATH_CHARS].decode("ascii")
-    source = f"http {method} {path}"
-    keys = [v for name, v in request.head.fields if name.lower() == b"idempotency-key"]
-    if not keys:
-        return Exchange(source)
-    match = _KEY.fullmatch(keys[0]) if len(keys) == 1 else None
-    key = b"" if match is None else match[1] or match[2]
-    if not 0 < len(key) <= key_chars_max:
-        raise BadRequest(
-            f"Idempotency-Key is one word of 1 to {key_chars_max} visible ASCII characters"
-        )
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (request.method, request.uri):
-        digest.update(b"%d:%b" % (len(part), part))
-    digest.update(request.body())
-    return Exchange(source, key.decode("ascii"), digest.digest())
 
 
 class _Run:

@@ -16,6 +16,10 @@ from happy.wire.http_head import Rejected
 CONTENT_TYPE = b"application/problem+json"
 
 
+class HandlerTimeout(Unavailable):
+    """The application did not answer in time; what it submitted may have been taken."""
+
+
 @frozen
 class Problem:
     """What the peer hears of an error.

@@ -21,21 +21,22 @@ from twisted.web.http import datetimeToString, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
-from happy.errors import Unavailable
 from happy.event import Exchange
-from happy.wire.http_answer import NO_BODY, answer_head
+from happy.wire.http_answer import NO_BODY, Answered, answer_head
 from happy.wire.http_form import form_of
-from happy.wire.http_problem import CONTENT_TYPE, is_expected, new_reference, problem_of
+from happy.wire.http_problem import (
+    CONTENT_TYPE,
+    HandlerTimeout,
+    is_expected,
+    new_reference,
+    problem_of,
+)
 
 if TYPE_CHECKING:
     from happy.wire.http_channel import HttpChannel
     from happy.wire.http_head import RequestHead
 
 _log = Logger()
-
-
-class HandlerTimeout(Unavailable):
-    """The application did not answer in time; what it submitted may have been taken."""
 
 
 class HappyRequest(Request):
@@ -270,7 +271,7 @@ class HappyRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         """Tell those who wait that the peer is gone."""
         if self._head_sent:
-            self.site.report(self)
+            self._report()
         handling, self.handling = self.handling, None
         super().connectionLost(reason)
         if handling is not None:
@@ -363,6 +364,12 @@ class HappyRequest(Request):
         if head or data:
             self.channel.write(head + data)
 
+    def _report(self) -> None:
+        if self.site.access_log is not None:
+            seqs = () if self.exchange is None else tuple(self.exchange.seqs)
+            answered = Answered(self.code, self.sentLength, seqs)
+            self.site.report(self.head, self.transport, answered, self.started_s)
+
     def _cut_short(self) -> None:
         """End an answer that cannot be ended well: the peer must see that it is not whole."""
         self._stop_producer()
@@ -379,7 +386,7 @@ class HappyRequest(Request):
         if self.producer is not None:
             _log.error("{uri}: the producer was not unregistered", uri=self.uri)
             self.unregisterProducer()
-        self.site.report(self)
+        self._report()
         channel, self.channel = self.channel, None
         self.content.close()
         waiting, self.notifications = self.notifications, []

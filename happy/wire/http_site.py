@@ -12,9 +12,10 @@ from twisted.web.server import Site
 
 from happy.limits import Limits
 from happy.wire.access import Access, AccessLog
-from happy.wire.http_answer import answer_head, reason_of, server_fields
+from happy.wire.http_answer import Answered, answer_head, reason_of, server_fields
 from happy.wire.http_channel import HttpChannel, Phase
-from happy.wire.http_head import Rejected, RequestHead
+from happy.wire.http_declared import DeclaredDoor, DeclaredRequest
+from happy.wire.http_head import HeadReader, Rejected, RequestHead
 from happy.wire.http_problem import CONTENT_TYPE, problem_of
 from happy.wire.http_request import HappyRequest
 
@@ -30,7 +31,7 @@ class HappySite(Site):
 
     noisy = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what all its connections share
         self,
         resource: Any,
         *,
@@ -38,11 +39,14 @@ class HappySite(Site):
         reactor: IReactorTime,
         access_log: AccessLog | None = None,
         name: str = "",
+        declared: DeclaredDoor | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor)
         self.limits = limits
         self.name = name
         self.access_log = access_log
+        self.heads = HeadReader(limits)
+        self._declared = declared
         self.channels: set[HttpChannel] = set()
         self.sweeps = 0
         self.draining = False
@@ -120,9 +124,13 @@ class HappySite(Site):
 
     def request_for(
         self, channel: HttpChannel, head: RequestHead, content: BytesIO
-    ) -> HappyRequest:
-        """Return the request object for a head and a body that are whole."""
-        request = HappyRequest(channel, head, content)
+    ) -> HappyRequest | DeclaredRequest:
+        """Return the request of a head and a body that are whole, for who answers it."""
+        request: HappyRequest | DeclaredRequest | None = None
+        if self._declared is not None:
+            request = self._declared.request_for(channel, head, content)
+        if request is None:
+            request = HappyRequest(channel, head, content)
         if self.access_log is not None:
             request.started_s = self.reactor.seconds()
         return request
@@ -167,25 +175,25 @@ class HappySite(Site):
             + body
         )
 
-    def report(self, request: HappyRequest) -> None:
+    def report(
+        self, head: RequestHead, transport: Any, answered: Answered, started_s: float
+    ) -> None:
         """Report an answer to the access log."""
         if self.access_log is None:
             return
-        field = request.head.field
-        exchange = request.exchange
         self.access_log(
             Access(
                 app=self.name,
-                peer=peer_of(request.transport),
-                method=request.method.decode("ascii"),
-                uri=request.uri.decode("ascii"),
-                protocol=request.clientproto.decode("ascii"),
-                status=request.code,
-                size_bytes=request.sentLength,
-                duration_s=self.reactor.seconds() - request.started_s,
-                referer=_text(field(b"referer")),
-                user_agent=_text(field(b"user-agent")),
-                seqs=() if exchange is None else tuple(exchange.seqs),
+                peer=peer_of(transport),
+                method=head.method.decode("ascii"),
+                uri=head.target.decode("ascii"),
+                protocol="HTTP/1.1" if head.http11 else "HTTP/1.0",
+                status=answered.status,
+                size_bytes=answered.size_bytes,
+                duration_s=self.reactor.seconds() - started_s,
+                referer=_text(head.field(b"referer")),
+                user_agent=_text(head.field(b"user-agent")),
+                seqs=answered.seqs,
             )
         )
 

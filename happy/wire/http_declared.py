@@ -1,0 +1,329 @@
+"""Declared routes at the HTTP door: from a head and a body to an event or a query, and back.
+
+Here nothing is made per request that can be kept: an event without a body is prepared once for
+each spelling of its target, the head of an answer once for each shape. A request is one object
+that waits for the outcome itself; there is no Deferred and no Request object on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import parse_qs
+from werkzeug.exceptions import UnsupportedMediaType
+
+from happy.app import App
+from happy.codec import from_json, from_plain
+from happy.errors import BadRequest, HappyError
+from happy.event import Exchange, Prepared
+from happy.http_routes import Route, RouteTable, answer_of, capture_texts
+from happy.limits import Limits
+from happy.parameters import Texts, make_event
+from happy.wire.http_answer import NO_BODY, Answered, answer_head, reason_of
+from happy.wire.http_exchange import exchange_of, source_of
+from happy.wire.http_form import form_of
+from happy.wire.http_head import RequestHead
+from happy.wire.http_problem import (
+    CONTENT_TYPE,
+    HandlerTimeout,
+    is_expected,
+    new_reference,
+    problem_of,
+)
+
+if TYPE_CHECKING:
+    from happy.wire.http_channel import HttpChannel
+
+_log = Logger()
+
+_PREPARED_MAX: Final = 1_024  # spellings of targets that are kept, then all are forgotten
+_PREPARED_TARGET_BYTES_MAX: Final = 256
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class DeclaredDoor:
+    """The declared routes of one application, bound to its stream."""
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        assert app.routes is not None
+        self.table = RouteTable(app.routes)
+        self.stream = app._stream  # noqa: SLF001 - a door of the house, not of the author
+        self.name = app.name
+        self.key_chars_max = limits.key_chars_max
+        self._prepared: dict[tuple[bytes, bytes], Prepared] = {}
+
+    def request_for(
+        self, channel: HttpChannel, head: RequestHead, content: BytesIO
+    ) -> DeclaredRequest | None:
+        """Return the request when a declared route takes it, None when none does."""
+        target = head.target
+        found = self.table.find(head.method, target.partition(b"?")[0])
+        if found is None:
+            return None
+        return DeclaredRequest(self, channel, head, content, *found)
+
+    def prepared(self, request: DeclaredRequest) -> Prepared:
+        """Return the event of a request; ``BadRequest`` when it does not spell one."""
+        head = request.head
+        key = (head.method, head.target)
+        known = None if head.body_bytes else self._prepared.get(key)
+        if known is None:
+            known = self.stream.prepare(event_of(request), source_of(head))
+            if not head.body_bytes and len(head.target) <= _PREPARED_TARGET_BYTES_MAX:
+                if len(self._prepared) >= _PREPARED_MAX:
+                    self._prepared.clear()
+                self._prepared[key] = known
+        return known
+
+
+class DeclaredRequest:
+    """One request of a declared route, from its head to its answer; a ``Waiting``."""
+
+    __slots__ = (
+        "_captured", "_channel", "_content", "_door", "_exchange", "_route", "_waits_for", "head",
+        "started_s",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - what it is made of, once per request
+        self,
+        door: DeclaredDoor,
+        channel: HttpChannel,
+        head: RequestHead,
+        content: BytesIO,
+        route: Route,
+        captured: tuple[bytes, ...],
+    ) -> None:
+        self._door = door
+        self._channel: HttpChannel | None = channel
+        self.head = head
+        self._content = content
+        self._route = route
+        self._captured = captured
+        self._exchange: Exchange | None = None
+        self._waits_for: Deferred[Any] | None = None
+        self.started_s = 0.0
+
+    @property
+    def body(self) -> bytes:
+        """The body of the request."""
+        return self._content.getvalue()
+
+    @property
+    def route(self) -> Route:
+        """The route that takes it."""
+        return self._route
+
+    @property
+    def captured(self) -> tuple[bytes, ...]:
+        """The captured segments of its path."""
+        return self._captured
+
+    def process(self) -> None:
+        """Put the event in the order, or ask the query; a fault becomes an answer."""
+        door, route = self._door, self._route
+        try:
+            if route.query is not None:
+                door.stream.look(route.query, route.parameters.read(texts_of(self)), self)
+            elif self.head.keys:
+                self._submit(exchange_of(self.head, self.body, door.key_chars_max))
+            else:
+                door.stream.put(door.prepared(self), self)
+        except Exception as error:  # noqa: BLE001 - whatever a query raises ends as an answer
+            self._failed(0, error)
+
+    def _submit(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        waits_for = Deferred.fromCoroutine(_awaited(self._door.stream.submit(
+            event_of(self), exchange
+        )))  # fmt: skip
+        self._waits_for = waits_for
+        waits_for.addCallbacks(self._replied_to_key, self._failed_with_key)
+
+    def _replied_to_key(self, value: Any) -> None:
+        assert self._exchange is not None
+        self.replied(self._exchange.seqs[-1], value)
+
+    def _failed_with_key(self, failure: Failure) -> None:
+        assert self._exchange is not None
+        assert failure.value is not None
+        seqs = self._exchange.seqs
+        self._failed(seqs[-1] if seqs else 0, failure.value)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def replied(self, seq: int, value: Any) -> None:
+        """Answer with what the handler or the query returned; see ``Waiting``."""
+        if self._channel is None:
+            return
+        try:
+            status, body, content_type, headers = answer_of(self._route, value)
+        except Exception as error:  # noqa: BLE001 - an author's function
+            self._failed(seq, error)
+            return
+        self._answer(seq, status, body, head_of(status, content_type, headers))
+
+    def failed(self, seq: int, error: HappyError) -> None:
+        """Answer with an error; see ``Waiting``."""
+        self._failed(seq, error)
+
+    def give_up(self, timeout_s: int) -> None:
+        """Answer 503: the outcome did not come in time."""
+        _log.warn("{route}: no answer after {timeout_s} s", route=self._route, timeout_s=timeout_s)
+        self._failed(0, HandlerTimeout("the application did not answer in time"))
+
+    def connectionLost(self, _reason: Failure) -> None:
+        """Forget the peer, which is gone; what is in the order stays in it."""
+        self._channel = None
+
+    def _failed(self, seq: int, error: BaseException) -> None:
+        if self._channel is None:
+            return
+        reference = None
+        if not is_expected(error):
+            reference = new_reference()
+            _log.failure(
+                "{app}: {route} failed (reference {reference})",
+                failure=Failure(error),
+                app=self._door.name,
+                route=str(self._route),
+                reference=reference,
+            )
+        problem = problem_of(error, reference)
+        fields = tuple((name.decode(), value.decode()) for name, value in problem.fields)
+        body = problem.body()
+        head = head_of(problem.status, CONTENT_TYPE.decode(), fields)
+        self._answer(seq, problem.status, body, head)
+
+    def _answer(self, seq: int, status: int, body: bytes, parts: tuple[bytes, bytes]) -> None:
+        channel, self._channel = self._channel, None
+        assert channel is not None
+        head, site = self.head, channel.site
+        line, fields = parts
+        pieces = [line, site.common_fields, fields]
+        if status not in NO_BODY:
+            pieces.append(b"Content-Length: %d\r\n" % len(body))
+        if seq:
+            pieces.append(b"Happy-Seq: %d\r\n" % seq)
+        if site.draining or not channel.persistent:
+            channel.persistent = False
+            pieces.append(b"Connection: close\r\n")
+        elif not head.http11:
+            pieces.append(b"Connection: keep-alive\r\n")
+        pieces.append(b"\r\n")
+        if head.method == b"HEAD" or status in NO_BODY:
+            body = b""
+        pieces.append(body)
+        channel.write(b"".join(pieces))
+        if site.access_log is not None:
+            answered = Answered(status, len(body), (seq,) if seq else ())
+            site.report(head, channel.transport, answered, self.started_s)
+        channel.request_done()
+
+
+@lru_cache(maxsize=256)
+def head_of(status: int, content_type: str, headers: Headers) -> tuple[bytes, bytes]:
+    """Return the status line, and the fields that an answer of this shape always has."""
+    fields = [(name.encode(), (value.encode(),)) for name, value in headers]
+    head = answer_head(
+        status,
+        reason_of(status),
+        b"",
+        fields,
+        framing=b"",
+        default_type=None if status in NO_BODY else content_type.encode(),
+    )
+    line, _, rest = head.partition(b"\r\n")
+    return line + b"\r\n", rest.removesuffix(b"\r\n")
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def event_of(request: DeclaredRequest) -> Any:
+    """Return the event that a request spells; ``BadRequest`` lists every fault."""
+    route = request.route
+    assert route.event_type is not None
+    kind = _kind_of(request.head)
+    if route.body_field is not None:
+        values = route.parameters.read([*texts_of(request), (route.body_field, "")])
+        values[route.body_field] = _raw(route, request.body)
+        return make_event(route.event_type, values)
+    if kind is not None and _is_json(kind) and request.body:
+        return _event_of_json(request)
+    return make_event(route.event_type, route.parameters.read(texts_of(request)))
+
+
+def _raw(route: Route, body: bytes) -> bytes | str:
+    if not route.parameters.takes_text(route.body_field or ""):
+        return body
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("the body is not UTF-8") from None
+
+
+def _event_of_json(request: DeclaredRequest) -> Any:
+    route = request.route
+    assert route.event_type is not None
+    texts = texts_of(request)
+    if not texts:
+        return from_json(request.body, route.event_type)
+    members = from_json(request.body, dict[str, Any])
+    others = route.parameters.read(texts, partly=True)
+    twice = sorted(set(members) & set(others))
+    if twice:
+        raise BadRequest(f"{twice[0]} is in the path or the query and in the body")
+    return from_plain({**members, **_plain(others)}, route.event_type)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def texts_of(request: DeclaredRequest) -> Texts:
+    """Return what the path, the query and a form say, in this order."""
+    texts = capture_texts(request.route, request.captured)
+    query = request.head.target.partition(b"?")[2]
+    if query:
+        texts += _texts(parse_qs(query, 1))
+    if request.head.body_bytes and request.route.body_field is None and request.body:
+        kind = _kind_of(request.head)
+        declared = request.head.field(b"content-type") or b""
+        if kind in _FORMS:
+            texts += _texts(form_of(declared, request.body))
+        elif kind is None or not _is_json(kind) or request.route.event_type is None:
+            raise UnsupportedMediaType("this resource takes application/json or a form")
+    return texts
+
+
+_FORMS: Final = frozenset({b"application/x-www-form-urlencoded", b"multipart/form-data"})
+
+
+def _kind_of(head: RequestHead) -> bytes | None:
+    if not head.body_bytes:
+        return None
+    declared = head.field(b"content-type")
+    return None if declared is None else declared.partition(b";")[0].strip().lower()
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind == b"application/json" or kind.endswith(b"+json")
+
+
+def _texts(fields: Mapping[bytes, list[bytes]]) -> list[tuple[str, str]]:
+    try:
+        return [
+            (name.decode("utf-8"), value.decode("utf-8"))
+            for name, values in fields.items()
+            for value in values
+        ]
+    except UnicodeDecodeError:
+        raise BadRequest("the query or the form is not UTF-8") from None

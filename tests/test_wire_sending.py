@@ -1,0 +1,100 @@
+"""Sending at once: what the kernel does not take is left to the transport."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import epollreactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from happy.wire.sending import send
+
+
+class Tcp:
+    """Twisted's own TCP transport, as far as it is looked at; the kernel takes so much a call."""
+
+    def __init__(self, takes):
+        self.takes = list(takes)
+        self.connected, self.disconnecting = True, False
+        self.dataBuffer, self._tempDataBuffer = b"", []
+        self.sent = b""
+
+    def writeSomeData(self, data):
+        taken = self.takes.pop(0) if self.takes else 0
+        if isinstance(taken, Exception):
+            return taken
+        self.sent += data[:taken]
+        return min(taken, len(data))
+
+    def write(self, data):
+        self._tempDataBuffer.append(data)
+
+    @property
+    def whole(self):
+        return self.sent + self.dataBuffer + b"".join(self._tempDataBuffer)
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=9), max_size=8),
+    st.lists(st.integers(0, 12) | st.just(OSError("reset")), max_size=8),
+)
+def test_bytes_go_out_once_and_in_order(parts, takes):
+    """Whatever the kernel takes of each part, all of them are sent or waiting, in order."""
+    transport = Tcp(takes)
+    for part in parts:
+        send(transport, part)
+    assert transport.whole == b"".join(parts)
+
+
+def test_what_is_there_first_goes_first():
+    """Behind unsent bytes nothing is sent at once."""
+    transport = Tcp([100])
+    transport.dataBuffer = b"first"
+    send(transport, b"second")
+    assert (transport.sent, transport.whole) == (b"", b"firstsecond")
+
+
+@pytest.mark.parametrize(("connected", "disconnecting"), [(False, False), (True, True)])
+def test_a_connection_at_its_end_is_the_transports_business(connected, disconnecting):
+    """Closing or closed, it is for the transport to say what becomes of more."""
+    transport = Tcp([100])
+    transport.connected, transport.disconnecting = connected, disconnecting
+    send(transport, b"late")
+    assert transport.sent == b""
+
+
+def test_any_other_transport_writes():
+    """TLS, pipes and tests have a ``write``, and that is enough."""
+    transport = StringTransport()
+    send(transport, b"text")
+    assert transport.value() == b"text"
+
+
+def test_a_real_transport_sends_at_once():
+    """Twisted's transport has the names that are looked at: the kernel has it before a turn."""
+    reactor = epollreactor.EPollReactor()
+    made = []
+
+    class Server(Protocol):
+        def connectionMade(self):
+            made.append(self.transport)
+
+    port = reactor.listenTCP(0, Factory.forProtocol(Server), interface="127.0.0.1")
+    client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=60)
+    try:
+        while not made:
+            reactor.iterate(1)
+        send(made[0], b"at once")
+        assert client.recv(100) == b"at once"
+    finally:
+        client.close()
+        port.stopListening()
+        for reader in reactor.removeAll():
+            reader.connectionLost(Failure(ConnectionDone()))
+        reactor._poller.close()
