@@ -6,7 +6,7 @@ it owed then stays owed: no mail leaves, no timer fires, and there is no mail do
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from happy.cli.applications import Application
     from happy.cli.bounds import Wanted
     from happy.config import AppConfig
-    from happy.event import Blob, Exchange
+    from happy.event import Blob, Exchange, Prepared, Waiting
 
 
 class PastStream:
@@ -43,6 +43,20 @@ class PastStream:
     def submit(self, _event: object, _exchange: Exchange) -> Deferred[Any]:
         """Refuse: history is written."""
         return fail(self._no())
+
+    def prepare(self, _event: object, _source: str) -> Prepared:
+        """Refuse, as ``submit`` does."""
+        raise self._no()
+
+    def put(self, _prepared: Prepared, _waiter: Waiting) -> None:
+        """Refuse, as ``submit`` does."""
+        raise self._no()
+
+    def look(
+        self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
+    ) -> None:
+        """Tell what a query of the state of then returns."""
+        waiter.replied(0, query(self._machine.state, **arguments))
 
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Fire with what a query of the state of then returns."""
@@ -85,7 +99,7 @@ def serve_past(app: Application, asked: Wanted, endpoint: str, *, as_json: bool)
 
     from happy.cli.replay import replayed_until  # noqa: PLC0415 - which imports this module
 
-    if app.config.app.http is None:
+    if not app.config.app.has_http():
         raise click.UsageError(f"--serve: {app.config.name} has no HTTP door")
     try:
         where = str(server_endpoint(endpoint, Path()))
