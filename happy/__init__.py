@@ -30,7 +30,8 @@ from happy.http_routes import Answer, HttpRoutes
 from happy.message import Mailbox, compose, parse_header
 from happy.routes import MailRoutes
 from happy.row import row
-from happy.state import Table, state, table
+from happy.state import state, table
+from happy.table import Table
 from happy.upcast import upcast
 
 __all__ = [

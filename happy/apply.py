@@ -23,6 +23,7 @@ import attrs
 from happy.app import Definition
 from happy.codec import settings_from_bytes
 from happy.context import Context
+from happy.digest import Sum, hexdigest
 from happy.effects import SETTLING, Outbox, Timer
 from happy.errors import BadRequest, Refused, UnknownEvent
 from happy.event import (
@@ -34,8 +35,9 @@ from happy.event import (
     Reply,
     TimerFired,
 )
-from happy.state import Undo
+from happy.undo import Undo
 
+_PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
 _OURS: Final = frozenset((Configured, *SETTLING))  # one look for all the other events
 
 
@@ -61,6 +63,7 @@ class Keys:
     def __init__(self, remembered_max: int) -> None:
         self.remembered_max = remembered_max
         self._known: OrderedDict[str, Remembered] = OrderedDict()
+        self._sum = Sum()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -72,8 +75,20 @@ class Keys:
     def add(self, key: str, remembered: Remembered) -> None:
         """Remember an outcome, forgetting the oldest when there are too many."""
         self._known[key] = remembered
+        self._sum.add(key, *_told(remembered))
         while len(self._known) > self.remembered_max:
-            self._known.popitem(last=False)
+            key, remembered = self._known.popitem(last=False)
+            self._sum.remove(key, *_told(remembered))
+
+    def digest(self) -> str:
+        """Return the digest of all keys and their outcomes: 32 hexadecimal digits."""
+        return self._sum.value()
+
+
+def _told(remembered: Remembered) -> tuple[Any, ...]:
+    outcome = remembered.outcome
+    told = ("failed", outcome.seq) if isinstance(outcome, FailedOutcome) else outcome
+    return (remembered.fingerprint, remembered.seq, told)
 
 
 class Machine:
@@ -103,15 +118,44 @@ class Machine:
         Raises ``ValueError`` when an entry is not the next one: the caller lost its place.
         """
         outcomes: list[Outcome] = []
+        handlers = self._handlers
         for entry in entries:
             seq = entry.seq
             if seq != self.seq + 1:
                 raise ValueError(f"entry {seq} after {self.seq}: not the next one")
-            key = entry.key
-            outcomes.append(self._handle(entry) if key is None else self._keyed(key, entry))
+            event = entry.event
+            kind = type(event)
+            if entry.key is not None:
+                outcome = self._keyed(entry.key, entry)
+            elif kind in _OURS:
+                outcome = self._ours(entry)
+            elif kind in handlers:
+                outcome = self._run(handlers[kind], entry, event)
+            else:
+                outcome = Reply(None)
+            outcomes.append(outcome)
             self.seq = seq
             self.time_ns = entry.time_ns
+        self._undo.tidy()
         return outcomes
+
+    def digest(self) -> str:
+        """Return the digest of all that history determines: 32 hexadecimal digits.
+
+        Two machines that applied the same events, in whatever batches, have the same. It costs
+        in proportion to what changed since the last time.
+        """
+        return hexdigest(
+            (
+                self._undo.digest(),
+                self.outbox.digest(),
+                self.keys.digest(),
+                self.configured,
+                self.failed,
+                self.seq,
+                self.time_ns,
+            )
+        )
 
     def _keyed(self, key: str, entry: Entry) -> Outcome:
         known = self.keys.get(key)
@@ -126,23 +170,28 @@ class Machine:
         return outcome
 
     def _handle(self, entry: Entry) -> Outcome:
-        event = entry.event
-        if type(event) in _OURS:
-            if isinstance(event, Configured):
-                self._configure(entry.seq, event)
-            else:
-                owed = self.outbox.settle(event)
-                if isinstance(event, TimerFired):
-                    if owed is None:
-                        return Reply(None)
-                    assert isinstance(owed.effect, Timer)
-                    event = owed.effect.event
-        handler = self._handlers.get(type(event))
-        if handler is None:
-            return Reply(None)
-        return self._run(handler, entry, event)
+        return self._ours(entry) if type(entry.event) in _OURS else self._tell(entry, entry.event)
 
-    def _configure(self, seq: int, configured: Configured) -> None:
+    def _ours(self, entry: Entry) -> Outcome:
+        """Apply an event of happy's own; what it means to us comes last, if nothing broke off."""
+        event = entry.event
+        if isinstance(event, Configured):
+            return self._configure(entry, event)
+        if isinstance(event, TimerFired):
+            owed = self.outbox.get((event.event_seq, event.n))
+            if owed is None or not isinstance(owed.effect, Timer):
+                return Reply(None)
+            outcome = self._tell(entry, owed.effect.event)
+        else:
+            outcome = self._tell(entry, event)
+        self.outbox.settle(event)
+        return outcome
+
+    def _tell(self, entry: Entry, event: object) -> Outcome:
+        handler = self._handlers.get(type(event))
+        return Reply(None) if handler is None else self._run(handler, entry, event)
+
+    def _configure(self, entry: Entry, configured: Configured) -> Outcome:
         cls = self._app.Settings
         settings: Any = None
         if cls is not None and configured.settings:
@@ -150,43 +199,50 @@ class Machine:
                 settings = settings_from_bytes(configured.settings, cls)
             except BadRequest as error:
                 raise UnknownEvent(
-                    f"seq {seq}: the settings of that time do not fit {cls.__qualname__} any "
-                    f"more ({error}); give new fields a default, and a changed one a new name"
+                    f"seq {entry.seq}: the settings of that time do not fit {cls.__qualname__} "
+                    f"any more ({error}); give new fields a default, and a changed one a new name"
                 ) from None
-        self._context.configure(settings, configured.domains)
+        context = self._context
+        before = (context.settings, context.domains)
+        context.configure(settings, configured.domains)
+        try:
+            outcome = self._tell(entry, configured)
+        except BaseException:
+            context.configure(*before)
+            raise
         self.keys.remembered_max = configured.keys_remembered_max
         self.configured = configured
+        return outcome
 
     def _run(self, handler: Callable[..., Any], entry: Entry, event: object) -> Outcome:
         context = self._context
+        undo = self._undo
         context.enter(entry.seq, entry.time_ns)
-        self._undo.save()
+        undo.save()
         try:
-            value = _checked(handler(self.state, event, context))
+            value = handler(self.state, event, context)
+            if type(value) not in _PLAIN and hasattr(value, "__await__"):
+                raise TypeError(  # noqa: TRY301 - as if the handler had raised it
+                    f"a handler returned {value!r}: a reply is a value, never awaited"
+                )
+            undo.commit()
         except Refused as no:
-            self._undo.rollback()
+            undo.rollback()
             return RefusedOutcome(str(no), no.http_status, no.smtp_code, no.smtp_status)
         except MemoryError:
-            self._undo.rollback()
+            undo.rollback()
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its outcome
-            self._undo.rollback()
+            undo.rollback()
             self.failed += 1
             return FailedOutcome(entry.seq, error)
         except BaseException:
-            self._undo.rollback()
+            undo.rollback()
             raise
-        self._undo.commit()
         if context.owed:
             for owed in context.owed:
                 self.outbox.owe(owed)
         return Reply(value)
-
-
-def _checked(value: Any) -> Any:
-    if hasattr(value, "__await__"):
-        raise TypeError(f"a handler returned {value!r}: a reply is a value, never awaited")
-    return value
 
 
 def seed_of(journal_id: bytes, seq: int) -> int:

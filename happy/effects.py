@@ -14,7 +14,16 @@ from typing import Any
 
 import attrs
 
-from happy.event import Blob, CallEnded, MailDelayed, MailFailed, MailSent, TimerFired
+from happy.digest import Sum
+from happy.event import (
+    Blob,
+    CallEnded,
+    MailDelayed,
+    MailFailed,
+    MailSent,
+    TimerFired,
+    event_meta,
+)
 
 EffectId = tuple[int, int]
 """The seq of the event whose handler owed it, and which of its effects it was: 0, 1, 2 ..."""
@@ -87,6 +96,7 @@ class Outbox:
         self._owed: dict[EffectId, Owed] = {}
         self._waiting: dict[EffectId, int] = {}  # when, of those that ``due`` may hand out
         self._heap: list[tuple[int, EffectId]] = []
+        self._sum = Sum()
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -100,6 +110,7 @@ class Outbox:
     def owe(self, owed: Owed) -> None:
         """Take on a debt."""
         self._owed[owed.id] = owed
+        self._sum.add(*_told(owed))
         self._await(owed)
 
     def get(self, effect_id: EffectId) -> Owed | None:
@@ -115,13 +126,19 @@ class Outbox:
         owed = self._owed.get((event.event_seq, event.n))
         if owed is None or not isinstance(owed.effect, _SETTLED_BY[type(event)]):
             return None
+        self._sum.remove(*_told(owed))
         if isinstance(event, MailDelayed):
             owed.attempts = event.attempts
             owed.due_ns = event.retry_ns
+            self._sum.add(*_told(owed))
             self._await(owed)
             return None
         self._waiting.pop(owed.id, None)
         return self._owed.pop(owed.id)
+
+    def digest(self) -> str:
+        """Return the digest of all that is owed: 32 hexadecimal digits."""
+        return self._sum.value()
 
     def next_due_ns(self) -> int | None:
         """Return when the earliest debt that ``due`` has not handed out falls due."""
@@ -146,3 +163,12 @@ class Outbox:
         heap = self._heap
         while heap and self._waiting.get(heap[0][1]) != heap[0][0]:
             heapq.heappop(heap)
+
+
+def _told(owed: Owed) -> tuple[Any, ...]:
+    """Return a debt in full, for the digest: by name, for another kind may have the same fields."""
+    effect = owed.effect
+    kind = type(effect).__name__
+    if isinstance(effect, Timer):
+        kind = f"Timer {event_meta(type(effect.event)).name}"
+    return (owed.id, kind, effect, owed.since_ns, owed.due_ns, owed.attempts)

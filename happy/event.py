@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar, dataclass_transform, overload
 
 import attrs
+import msgspec
 
 from happy.errors import DefinitionError, HappyError
 from happy.values import check_immutable
@@ -131,15 +132,13 @@ def nanoseconds(when: datetime) -> int:
     return (when - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-@attrs.frozen
-class Reply:
+class Reply(msgspec.Struct, frozen=True, array_like=True, tag="reply", gc=False):
     """The outcome of a handler that returned."""
 
     value: Any
 
 
-@attrs.frozen
-class RefusedOutcome:
+class RefusedOutcome(msgspec.Struct, frozen=True, array_like=True, tag="refused", gc=False):
     """The outcome of a handler that raised ``Refused``: what the peer hears."""
 
     reason: str

@@ -13,8 +13,8 @@ from typing import Any, Final, get_args, get_origin
 import attrs
 import msgspec
 
-from happy.state import fields_of
 from happy.touched import ABSENT, FIELD, Touch
+from happy.undo import fields_of
 from happy.values import hints_of
 
 _encode: Final = msgspec.msgpack.Encoder().encode

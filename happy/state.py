@@ -1,203 +1,57 @@
 """Declaring state: a class whose changes can be undone, and the tables in it.
 
-A handler works on the state in plain Python. When it raises, everything it did is taken back:
-fields are restored from a tuple saved before the handler ran, and tables undo what they wrote,
-backwards. Both cost per event, not per assignment and not per row.
-
-A deleted row leaves a mark in its place until the handler has returned, so that undoing the
-deletion puts the row back where it stood: order is part of the state. For the same reason a
-row that one event deletes and puts back keeps its place.
+A handler works on the state in plain Python. When it raises, everything it did is taken back
+(``happy.undo``): fields are restored from a tuple saved before the handler ran, and rows from
+the log that the tables write (``happy.table``).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, MutableMapping
-from operator import attrgetter
-from typing import Any, Final, Generic, TypeVar, dataclass_transform, get_args, get_origin, overload
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform, get_args, get_origin, overload
 
 import attrs
-import msgspec
 
-from happy.errors import DefinitionError, DuplicateKey
+from happy.digest import hexdigest
+from happy.errors import DefinitionError
+from happy.index import complain_of_order
+from happy.table import Table
+from happy.undo import TABLE, parts_of
 from happy.values import complain, hints_of
 
-K = TypeVar("K")
-V = TypeVar("V")
 T = TypeVar("T")
 
-_GONE: Final = object()
-_ABSENT: Final = object()
-_TABLE: Final = "happy_table"
 
-UndoLog = list[tuple[dict[Any, Any], Any, Any]]
-"""What was written: the dict, the key, and what stood there (``_ABSENT``: nothing)."""
-
-
-def table(*, index: tuple[str, ...] = (), unique: tuple[str, ...] = ()) -> Any:
+def table(
+    *,
+    index: tuple[str, ...] = (),
+    unique: tuple[str, ...] = (),
+    sorted: tuple[str, ...] = (),  # noqa: A002 - it reads as what it does
+) -> Any:
     """Declare a field of a state that holds rows by key.
 
-    As in ``rows: Table[Key, Row] = table(index=("owner",))``. ``index`` and ``unique`` name
-    fields of the row; see ``Table.where`` and ``Table.one``.
+    As in ``rows: Table[Key, Row] = table(index=("owner",), sorted=("due",))``. ``index``,
+    ``unique`` and ``sorted`` name fields of the row; see ``Table.where``, ``Table.one`` and
+    ``Table.between``.
     """
-    for names in (index, unique):
+    for names in (index, unique, sorted):
         if not isinstance(names, tuple):
             raise DefinitionError(f"table: write ({names!r},), a tuple of field names")
     return attrs.field(
-        factory=lambda: Table(index=index, unique=unique),
-        on_setattr=attrs.setters.frozen,
-        metadata={_TABLE: (*index, *unique)},
+        factory=lambda: Table(index=index, unique=unique, sorted=sorted),
+        on_setattr=_only_itself,
+        metadata={TABLE: (*index, *unique, *sorted), _SORTED: sorted},
     )
 
 
-class _Group(dict[Any, Any]):
-    """The keys of the rows that have one value in an indexed field; goes when it is empty."""
+_SORTED = "happy_sorted"
 
 
-class Table(MutableMapping[K, V], Generic[K, V]):
-    """Rows by key, in the order they came, with indexes kept in step; a dict that can undo.
-
-    Rows are frozen: change one by putting another in its place,
-    ``rows[key] = attrs.evolve(row, balance=5)``; it keeps its place.
-    """
-
-    __slots__ = ("_gone", "_index", "_log", "_rows", "_unique")
-
-    def __init__(self, *, index: tuple[str, ...] = (), unique: tuple[str, ...] = ()) -> None:
-        self._rows: dict[K, Any] = {}
-        self._log: UndoLog | None = None
-        self._gone = 0
-        self._index: dict[str, dict[Any, _Group]] = {name: {} for name in index}
-        self._unique: dict[str, dict[Any, Any]] = {name: {} for name in unique}
-
-    def __getitem__(self, key: K) -> V:
-        row = self._rows[key]
-        if row is _GONE:
-            raise KeyError(key)
-        return row  # type: ignore[no-any-return]
-
-    def __setitem__(self, key: K, row: V) -> None:
-        old = self._rows.get(key, _ABSENT)
-        for name, keys in self._unique.items():
-            value = getattr(row, name)
-            holder = keys.get(value, _GONE)
-            if holder is not _GONE and holder != key:
-                raise DuplicateKey(f"{name} {value!r} is taken by the row {holder!r}")
-        for name, groups in self._index.items():
-            # What can go wrong goes wrong here, before the first change: a handler may catch it.
-            groups.get(getattr(row, name))
-        if old is _GONE:
-            self._gone -= 1
-        elif old is not _ABSENT:
-            self._unlink(key, old, row)
-        for name, groups in self._index.items():
-            self._link(groups, getattr(row, name), key)
-        for name, keys in self._unique.items():
-            self._write(keys, getattr(row, name), key)
-        self._write(self._rows, key, row)
-
-    def __delitem__(self, key: K) -> None:
-        row = self[key]
-        self._unlink(key, row, None)
-        if self._log is not None:
-            self._gone += 1
-        self._erase(self._rows, key)
-
-    def __iter__(self) -> Iterator[K]:
-        return (key for key, row in self._rows.items() if row is not _GONE)
-
-    def __reversed__(self) -> Iterator[K]:
-        return (key for key, row in reversed(self._rows.items()) if row is not _GONE)
-
-    def __len__(self) -> int:
-        return len(self._rows) - self._gone
-
-    def __contains__(self, key: object) -> bool:
-        return self._rows.get(key, _GONE) is not _GONE  # type: ignore[arg-type]
-
-    def __repr__(self) -> str:
-        return f"Table({dict(self)!r})"
-
-    def popitem(self) -> tuple[K, V]:
-        """Remove and return the last row with its key, as a dict does."""
-        for key in reversed(self):
-            return key, self.pop(key)
-        raise KeyError("popitem(): the table is empty")
-
-    def clear(self) -> None:
-        """Remove all rows."""
-        for key in tuple(self):
-            del self[key]
-
-    def where(self, **field: Any) -> tuple[V, ...]:
-        """Return the rows that have this value in an indexed field, in the order they got it."""
-        name, value = _only(field)
-        if name in self._unique:
-            row = self.one(**field)
-            return () if row is None else (row,)
-        return tuple(self[key] for key in self._group(name, value))
-
-    def count(self, **field: Any) -> int:
-        """Return how many rows have this value in an indexed field."""
-        name, value = _only(field)
-        if name in self._unique:
-            return int(self.one(**field) is not None)
-        return sum(1 for _ in self._group(name, value))
-
-    def one(self, **field: Any) -> V | None:
-        """Return the row that has this value in a unique field, or None."""
-        name, value = _only(field)
-        if name not in self._unique:
-            raise DefinitionError(f"no unique index {name!r}: declare table(unique=({name!r},))")
-        key = self._unique[name].get(value, _GONE)
-        return None if key is _GONE else self[key]
-
-    def _group(self, name: str, value: Any) -> Iterator[K]:
-        if name not in self._index:
-            raise DefinitionError(f"no index {name!r}: declare table(index=({name!r},))")
-        group = self._index[name].get(value, _Group())
-        return (key for key, mark in group.items() if mark is not _GONE)
-
-    def _link(self, groups: dict[Any, _Group], value: Any, key: K) -> None:
-        group = groups.get(value)
-        if group is None:
-            group = _Group()
-            self._write(groups, value, group)
-        if group.get(key, _GONE) is _GONE:
-            self._write(group, key, None)
-
-    def _unlink(self, key: K, old: Any, new: Any) -> None:
-        for name, groups in self._index.items():
-            value = getattr(old, name)
-            if new is None or value != getattr(new, name):
-                group = groups[value]
-                self._erase(group, key)
-                if self._log is not None:
-                    self._log.append((groups, value, group))  # so that commit looks at it
-                elif not group:
-                    del groups[value]
-        for name, keys in self._unique.items():
-            value = getattr(old, name)
-            if new is None or value != getattr(new, name):
-                self._erase(keys, value)
-
-    def _write(self, target: dict[Any, Any], key: Any, value: Any) -> None:
-        if self._log is not None:
-            self._log.append((target, key, target.get(key, _ABSENT)))
-        target[key] = value
-
-    def _erase(self, target: dict[Any, Any], key: Any) -> None:
-        if self._log is None:
-            del target[key]
-        else:
-            self._log.append((target, key, target[key]))
-            target[key] = _GONE
-
-
-def _only(field: dict[str, Any]) -> tuple[str, Any]:
-    if len(field) != 1:
-        raise TypeError("name one indexed field, as in where(owner='ann')")
-    return next(iter(field.items()))
+def _only_itself(root: Any, field: attrs.Attribute[Any], value: Any) -> Any:
+    """Let ``state.rows |= more`` pass, which puts a table in its own place."""
+    if value is not getattr(root, field.name):
+        raise attrs.exceptions.FrozenAttributeError
+    return value
 
 
 @overload
@@ -248,120 +102,36 @@ def _complain_of(field: attrs.Attribute[Any], hint: Any) -> str | None:
     if field.default is attrs.NOTHING:
         return "give it a default, the value before any event"
     if (get_origin(hint) or hint) is not Table:
-        return "table() declares a Table[Key, Row]" if _TABLE in field.metadata else complain(hint)
-    if _TABLE not in field.metadata:
+        return "table() declares a Table[Key, Row]" if TABLE in field.metadata else complain(hint)
+    if TABLE not in field.metadata:
         return "declare it with = table()"
     arguments = get_args(hint)
     if len(arguments) != 2:
         return "say what it holds, as in Table[str, Account]"
     row = arguments[1]
     known = {f.name for f in attrs.fields(row)} if attrs.has(row) else set()
-    unknown = [name for name in field.metadata[_TABLE] if name not in known]
+    unknown = [name for name in field.metadata[TABLE] if name not in known]
     if unknown:
         return f"its rows have no field {unknown[0]!r} to index"
-    return next(filter(None, map(complain, arguments)), None)
+    return next(filter(None, map(complain, arguments)), None) or _complain_of_sorting(field, row)
 
 
-class Undo:
-    """Takes back what a handler did to a state: ``save``, then ``commit`` or ``rollback``."""
-
-    __slots__ = ("_fields", "_log", "_read", "_root", "_saved", "_tables")
-
-    def __init__(self, root: Any) -> None:
-        fields = attrs.fields(type(root))
-        self._root = root
-        self._log: UndoLog = []
-        self._tables = tuple(getattr(root, f.name) for f in fields if _TABLE in f.metadata)
-        self._fields = tuple(f.name for f in fields if _TABLE not in f.metadata)
-        self._read = _reader(self._fields)
-        self._saved: tuple[Any, ...] = ()
-        for rows in self._tables:
-            rows._log = self._log  # noqa: SLF001 - one module, one mechanism
-
-    def save(self) -> None:
-        """Remember the state as it is."""
-        self._saved = self._read(self._root)
-
-    def commit(self) -> None:
-        """Keep what was done since ``save``."""
-        if self._log:
-            for target, key, _old in self._log:
-                value = target.get(key)
-                if value is _GONE or (type(value) is _Group and not value):
-                    del target[key]
-            self._settle()
-
-    def rollback(self) -> None:
-        """Take back what was done since ``save``."""
-        for name, value in zip(self._fields, self._saved, strict=True):
-            # Not setattr: a converter or a frozen field must not get in the way.
-            object.__setattr__(self._root, name, value)
-        if self._log:
-            for target, key, old in reversed(self._log):
-                if old is _ABSENT:
-                    del target[key]
-                else:
-                    target[key] = old
-            self._settle()
-
-    def _settle(self) -> None:
-        for rows in self._tables:
-            rows._gone = 0  # noqa: SLF001
-        self._log.clear()
-
-
-def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    if not names:
-        return lambda _root: ()
-    if len(names) == 1:
-        one = attrgetter(names[0])
-        return lambda root: (one(root),)
-    return attrgetter(*names)
+def _complain_of_sorting(field: attrs.Attribute[Any], row: Any) -> str | None:
+    for name in field.metadata[_SORTED]:
+        complaint = complain_of_order(hints_of(row)[name])
+        if complaint:
+            return f"it is sorted by {name}: {complaint}"
+    return None
 
 
 def digest(root: Any) -> str:
-    """Return a digest of a whole state, table order included: equal means the same state."""
-    parts: list[Any] = [type(root).__qualname__]
-    for field in attrs.fields(type(root)):
-        value = getattr(root, field.name)
-        parts.append(list(value.items()) if isinstance(value, Table) else value)
-    try:
-        data = msgspec.msgpack.encode(parts)
-    except (OverflowError, UnicodeEncodeError):
-        data = msgspec.msgpack.encode(_spelt_out(parts))
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    """Return the digest of a whole state, computed from all of it: 32 hexadecimal digits.
 
-
-def _spelt_out(value: Any) -> Any:
-    """Return a value in words that msgpack has, where it holds an int or a text too large."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [_spelt_out(item) for item in value]
-    if attrs.has(type(value)):
-        return [_spelt_out(getattr(value, f.name)) for f in attrs.fields(type(value))]
-    return value
-
-
-def fields_of(cls: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the fields of a state that are no tables, and of those that are."""
-    fields = attrs.fields(cls)
-    return (
-        tuple(f.name for f in fields if _TABLE not in f.metadata),
-        tuple(f.name for f in fields if _TABLE in f.metadata),
-    )
-
-
-def writes_in(root: Any, tables: tuple[str, ...], absent: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield what the running handler wrote to tables, in order: table, key, and the row before.
-
-    ``absent`` stands for a row that was not there.
+    Equal means that the same events gave the same values, and the same rows in the same order.
+    ``Undo.digest`` is the same, kept up while the state changes.
     """
-    named = {id(getattr(root, name)._rows): name for name in tables}  # noqa: SLF001 - see Undo
-    if tables:
-        for target, key, old in getattr(root, tables[0])._log or ():  # noqa: SLF001 - likewise
-            name = named.get(id(target))
-            if name is not None:
-                yield name, key, absent if old is _ABSENT or old is _GONE else old
+    tables = {
+        f.name: getattr(root, f.name) for f in attrs.fields(type(root)) if TABLE in f.metadata
+    }
+    sums = {name: rows.digest_parts(rows.full_sum()) for name, rows in tables.items()}
+    return hexdigest(parts_of(root, sums))

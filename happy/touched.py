@@ -14,7 +14,7 @@ import attrs
 
 from happy.app import Definition, Handler
 from happy.effects import Owed
-from happy.state import fields_of, writes_in
+from happy.undo import fields_of, writes_in
 
 
 class _Mark:

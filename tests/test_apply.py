@@ -28,7 +28,8 @@ from happy.event import (
     TimerFired,
     event,
 )
-from happy.state import Table, digest, state, table
+from happy.state import digest, state, table
+from happy.table import Table
 
 JOURNAL = bytes(range(16))
 

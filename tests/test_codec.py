@@ -26,7 +26,7 @@ from happy.codec import (
 )
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
 from happy.event import SYSTEM_EVENTS, Blob, Mail, event, event_meta
-from happy.state import Table
+from happy.table import Table
 
 
 class Color(enum.Enum):

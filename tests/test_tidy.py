@@ -24,6 +24,7 @@ FLOORS = {
     "pure": [
         "app", "apply", "codec", "context", "effects", "http_routes", "order", "parameters",
         "routes", "row_diff", "state", "touched", "kinds", "reading", "row", "shape", "upcast",
+        "digest", "index", "lookup", "table", "undo",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
     ],
@@ -211,6 +212,8 @@ NEIGHBOURS = {
     "happy.testing.disk": "journal_disk",
     "happy.testing.running": "testing",
     "happy.text": "message",
+    "happy.index": "table",
+    "happy.lookup": "table",
     "happy.config.imports": "config",
     "happy.config.endpoints": "config",
     "happy.control": "container",

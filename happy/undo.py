@@ -1,0 +1,137 @@
+"""Taking back what a handler did to a state; and the state's digest, kept up meanwhile.
+
+Saving reads the root's fields into a tuple and notes how long the log of the tables is; both
+cost per event, not per assignment and not per row. Committing does nothing but take away the
+marks of deleted rows: the log goes on over many events, and is what the digest is brought up to
+date from - at once for all of them, so that a row changed a hundred times is hashed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+
+from happy.digest import hexdigest
+from happy.lookup import Mark
+from happy.table import Log, Table
+
+TABLE: Final = "happy_table"
+"""The key, in an attrs field's metadata, that says it holds a table."""
+_LOG_MAX: Final = 4096
+"""How many rows may have been logged before the digest is brought up to date: old rows are
+kept in memory until then."""
+
+
+class Undo:
+    """Takes back what a handler did to a state: ``save``, then ``commit`` or ``rollback``."""
+
+    __slots__ = ("_fields", "_root", "_saved", "_tables", "log", "read")
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._fields, tables = fields_of(type(root))
+        self._tables: dict[str, Table[Any, Any]] = {name: getattr(root, name) for name in tables}
+        self.log = Log()
+        self.read = _reader(self._fields)
+        self._saved: tuple[Any, ...] = ()
+        for rows in self._tables.values():
+            rows.attach(self.log)
+
+    def save(self) -> None:
+        """Remember the state as it is."""
+        self._saved = self.read(self._root)
+        self.log.mark = len(self.log)
+
+    def commit(self) -> None:
+        """Keep what was done since ``save``.
+
+        Raises, and keeps nothing, when a change of a table had broken off half done and the
+        handler went on as if it had not: then what broke it off.
+        """
+        log = self.log
+        if log.broken is not None:
+            error = log.broken
+            self.rollback()
+            raise error
+        if log.deleted:
+            for rows, key in log.deleted:
+                rows.sweep(key)
+            log.deleted.clear()
+
+    def rollback(self) -> None:
+        """Take back what was done since ``save``; if it breaks off, it can be done again."""
+        for name, value in zip(self._fields, self._saved, strict=True):
+            # Not setattr: a converter or a frozen field must not get in the way.
+            object.__setattr__(self._root, name, value)
+        log = self.log
+        while len(log) > log.mark:
+            rows, key, old = log[-1]
+            rows.restore(key, old)
+            del log[-1]
+        log.deleted.clear()
+        log.broken = None
+
+    def tidy(self) -> None:
+        """Let go of old rows when there are many; between events, once for a batch."""
+        if len(self.log) >= _LOG_MAX:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring the digest up to date; between events."""
+        log = self.log
+        if not log:
+            return
+        before: dict[int, dict[Any, Any]] = {id(rows): {} for rows in self._tables.values()}
+        for rows, key, old in reversed(log):
+            before[id(rows)][key] = old
+        sums = [(rows, rows.settled(before[id(rows)])) for rows in self._tables.values()]
+        for rows, total in sums:
+            rows.settle(total)
+        log.clear()
+        log.mark = 0
+
+    def digest(self) -> str:
+        """Return the digest of the state, as ``happy.state.digest`` computes it from all of it."""
+        self.settle()
+        sums = {name: rows.digest_parts() for name, rows in self._tables.items()}
+        return hexdigest(parts_of(self._root, sums))
+
+
+def fields_of(cls: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the fields of a state that are no tables, and of those that are."""
+    fields = attrs.fields(cls)
+    return (
+        tuple(f.name for f in fields if TABLE not in f.metadata),
+        tuple(f.name for f in fields if TABLE in f.metadata),
+    )
+
+
+def writes_in(root: Any, tables: tuple[str, ...], absent: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what the running handler wrote to tables, in order: table, key, and the row before.
+
+    ``absent`` stands for a row that was not there.
+    """
+    named = {id(getattr(root, name)): name for name in tables}
+    log = getattr(root, tables[0]).log if tables else None
+    if log is not None:
+        for rows, key, old in islice(log, log.mark, None):
+            yield named[id(rows)], key, absent if isinstance(old, Mark) else old
+
+
+def parts_of(root: Any, sums: Mapping[str, tuple[int, int, str]]) -> list[Any]:
+    """Return what the digest of a state is made of: names, values, and sums for tables."""
+    names = [field.name for field in attrs.fields(type(root))]
+    return [(name, sums[name] if name in sums else getattr(root, name)) for name in names]
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if not names:
+        return lambda _root: ()
+    if len(names) == 1:
+        one = attrgetter(names[0])
+        return lambda root: (one(root),)
+    return attrgetter(*names)

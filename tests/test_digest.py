@@ -1,0 +1,144 @@
+"""Digests: kept up or computed from everything, in whatever batches, they are the same."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import subprocess
+import sys
+import uuid
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from happy.digest import Sum, changed, comparable_keys, packed, packed_reply, sum_of
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Shade(enum.StrEnum):
+    DARK = "dark"
+
+
+@attrs.frozen
+class Place:
+    name: str = attrs.field(eq=str.lower)
+    size: float = 0
+
+
+class Plain:
+    def __init__(self, value):
+        self.value = value
+
+
+EAST = datetime.timezone(datetime.timedelta(hours=2))
+NOON = datetime.datetime(2001, 1, 1, 12, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    "equal",
+    [
+        (1, True, 1.0, decimal.Decimal(1), decimal.Decimal("1.00")),
+        (0, False, 0.0, -0.0),
+        (0.5, decimal.Decimal("0.5"), decimal.Decimal("0.50")),
+        (2**70, float(2**70)),
+        (("a", 1), ("a", True)),
+        (NOON, NOON.astimezone(EAST)),
+        (NOON.timetz(), NOON.astimezone(EAST).timetz()),
+        (Place("Bern", 1), Place("BERN", True)),
+        ("dark", Shade.DARK),
+        (float("inf"), decimal.Decimal("inf")),
+    ],
+    ids=str,
+)
+def test_equal_keys_are_packed_alike(equal):
+    """Keys that a table cannot tell apart have one form, whichever of them came first."""
+    assert len(set(equal)) == 1
+    assert len({packed(*comparable_keys([key])) for key in equal}) == 1
+    assert len({packed(*list(comparable_keys([key, 1.5]))[:1]) for key in equal}) == 1
+
+
+def test_different_keys_are_packed_differently():
+    """Keys that differ have forms that differ, of all types a key may have."""
+    keys = [
+        *(None, 0, 1, 0.5, 0.25, 2**70, -(2**70), "", "a", b"a", "\ud800", ("a",), ("a", 1), ()),
+        *(NOON, NOON.replace(tzinfo=None), NOON.date(), NOON.timetz(), NOON.time()),
+        *(datetime.timedelta(1), uuid.UUID(int=1), Color.RED, Place("a"), Place("a", 1)),
+        *(float("inf"), float("-inf"), decimal.Decimal("0.1")),
+    ]
+    assert len({packed(key) for key in comparable_keys(keys)}) == len(keys)
+
+
+THINGS = st.lists(st.tuples(st.integers(0, 3), st.text(max_size=2) | st.integers()), max_size=20)
+
+
+@given(THINGS, THINGS)
+def test_a_sum_forgets_what_was_taken_out(there, gone):
+    """Promise 4: what came and went leaves no trace, and the order does not matter."""
+    one, other = Sum(), Sum()
+    for thing in gone + there:
+        one.add(*thing)
+    one.value()
+    for thing in reversed(gone):
+        one.remove(*thing)
+    for thing in reversed(there):
+        other.add(*thing)
+    assert one.value() == other.value()
+    assert int(one.value(), 16) == sum_of(there)
+    assert changed(sum_of(there + gone), 0, sum_of(gone)) == sum_of(there)
+
+
+def test_a_sum_keeps_little_waiting():
+    """Things wait to be packed in bulk, and not for ever."""
+    total = Sum()
+    for number in range(20_000):
+        total.add(number)
+        total.remove(number)
+    assert len(total._added) + len(total._removed) < 10_000
+    assert total.value() == Sum().value()
+
+
+def test_one_odd_thing_changes_no_other():
+    """Promise 4: a thing that msgpack has no word for is packed apart from its neighbours."""
+    things = [(1, "a"), (2, 2**70), (3, "b")]
+    assert sum_of(things) == sum(sum_of([thing]) for thing in things) % 2**128
+
+
+@pytest.mark.parametrize("make", [
+    lambda: {"b", "a", "c"}, lambda: {"b": 1, "a": 2}, lambda: Plain(Plain({"x", "y"})),
+    lambda: [2**70, {"b", "a"}, "\ud800"], lambda: Plain, lambda: NOON, lambda: Place("a"),
+    object, lambda: {"a": {2**70: {"x", "y"}}}, lambda: (Color.RED, Shade.DARK),
+], ids=range(10))  # fmt: skip
+def test_whatever_a_handler_replies_can_be_packed(make):
+    """Promise 4: every reply has a form, the same for equal ones."""
+    assert packed_reply(make()) == packed_reply(make())
+
+
+def test_a_reply_that_holds_itself_can_be_packed():
+    """A reply without end has a form, too."""
+    loop = []
+    loop.append(loop)
+    assert packed_reply(loop)
+
+
+def test_replies_are_packed_the_same_under_every_hash_seed():
+    """Promise 4: the order of sets, which no two processes share, is no part of a form."""
+    code = (
+        "from happy.digest import packed_reply as p;"
+        "print(p(set('abcdef')), p([set('abcdef'), 2**70]), p({'a': set('xyz'), 'b': 2**80}))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(said) == 1

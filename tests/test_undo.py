@@ -1,0 +1,108 @@
+"""Undo: whatever a handler did, and wherever it broke off, is taken back."""
+
+from __future__ import annotations
+
+import attrs
+
+from happy.state import digest, state, table
+from happy.table import Table
+from happy.undo import Undo, fields_of, writes_in
+
+
+@state
+class Nothing:
+    pass
+
+
+@state
+class Stubborn:
+    doubled: int = attrs.field(default=1, converter=lambda value: value * 2)
+    fixed: int = attrs.field(default=7, on_setattr=attrs.setters.frozen)
+    other: int = 0
+
+
+@state
+class Numbers:
+    last: int = 0
+    rows: Table[int, int] = table()
+
+
+def begun(root):
+    """Return a state and its undo, saved."""
+    undo = Undo(root)
+    undo.save()
+    return root, undo
+
+
+def test_rollback_restores_what_converters_and_frozen_fields_would_not():
+    """Promise 3: rolling back puts the saved values back, past converters and frozen fields."""
+    root, undo = begun(Stubborn())
+    before = (root.doubled, root.fixed, root.other)
+    root.doubled = 5
+    root.other = 5
+    undo.rollback()
+    assert (root.doubled, root.fixed, root.other) == before
+
+
+def test_a_state_without_fields_can_be_undone():
+    """A state may be empty."""
+    _, undo = begun(Nothing())
+    undo.rollback()
+    undo.commit()
+
+
+def test_rolling_back_can_be_broken_off_and_done_again(monkeypatch):
+    """Promise 3: what broke off a rollback does not keep the next one from finishing it."""
+    root, undo = begun(Numbers())
+    for number in range(5):
+        root.rows[number] = number
+    undo.commit()
+    before = digest(root)
+    undo.save()
+    for number in range(5):
+        del root.rows[number]
+    restore, calls = Table.restore, []
+
+    def breaking(self, key, old):
+        calls.append(key)
+        if len(calls) == 3:
+            raise MemoryError
+        restore(self, key, old)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "restore", breaking)
+        for _ in range(2):
+            try:
+                undo.rollback()
+            except MemoryError:
+                continue
+    assert digest(root) == before == undo.digest()
+
+
+def test_old_rows_are_let_go_when_there_are_many():
+    """What rows were is not kept for ever: a long run takes no more memory than a short one."""
+    root, undo = begun(Numbers())
+    for number in range(20_000):
+        undo.save()
+        root.rows[0] = number
+        undo.commit()
+        undo.tidy()
+    assert len(undo.log) < 5000
+    assert undo.digest() == digest(root)
+
+
+def test_what_the_running_handler_wrote_can_be_told():
+    """Rows that this event wrote are named, with what stood there before; others are not."""
+    root, undo = begun(Numbers())
+    root.rows[1] = 10
+    undo.commit()
+    undo.save()
+    root.rows[1] = 11
+    root.rows[2] = 20
+    del root.rows[1]
+    tables = fields_of(Numbers)[1]
+    assert list(writes_in(root, tables, None)) == [
+        ("rows", 1, 10),
+        ("rows", 2, None),
+        ("rows", 1, 11),
+    ]
