@@ -86,7 +86,7 @@ def is_state(cls: Any) -> bool:
 def rows_of(cls: type) -> list[type]:
     """Return the classes of the rows in a state's tables."""
     hints = hints_of(cls)
-    tables = (hints[f.name] for f in attrs.fields(cls) if _TABLE in f.metadata)
+    tables = (hints[f.name] for f in attrs.fields(cls) if TABLE in f.metadata)
     return [row for row in (get_args(hint)[1] for hint in tables) if attrs.has(row)]
 
 

@@ -141,7 +141,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
             raise
 
     def __iter__(self) -> Iterator[K]:
-        return (key for key, _ in self._live())
+        return (key for key, _ in self.pairs())
 
     def __reversed__(self) -> Iterator[K]:
         return (key for key, _ in live(self, reversed(self._rows.items()), self._changes))
@@ -184,7 +184,8 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         for key in tuple(self):
             del self[key]
 
-    def _live(self) -> Iterator[tuple[K, V]]:
+    def pairs(self) -> Iterator[tuple[K, V]]:
+        """Iterate over keys and rows; what ``items`` does."""
         return live(self, iter(self._rows.items()), self._changes)
 
     def _last(self) -> tuple[K, V]:
@@ -354,13 +355,17 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
 
 
 class _Values(ValuesView[V]):
+    _mapping: Table[Any, V]
+
     def __iter__(self) -> Iterator[V]:
-        return (row for _, row in self._mapping._live())  # type: ignore[attr-defined]  # noqa: SLF001
+        return (row for _, row in self._mapping.pairs())
 
 
 class _Items(ItemsView[K, V]):
+    _mapping: Table[K, V]
+
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        return self._mapping._live()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+        return self._mapping.pairs()
 
 
 def _sum(ordinals: Sequence[int], keys: Sequence[Any], rows: Sequence[Any]) -> int:
