@@ -31,6 +31,7 @@ from happy.event import (
     event_meta,
 )
 from happy.http_routes import HttpRoutes
+from happy.purity import check_pure
 from happy.routes import MailRoutes, check_handler
 from happy.state import is_state, rows_of
 from happy.upcast import check_upcasters, upcasters_of
@@ -241,9 +242,20 @@ def definition_of(app: type[App]) -> Definition:
     if app.Settings is not None and not attrs.has(app.Settings):
         raise DefinitionError(f"{app.__qualname__}: Settings must be an attrs class")
     events = _events_of(app, handlers)
-    check_upcasters({*events.values(), state, *rows_of(state)})
+    versioned = {*events.values(), state, *rows_of(state)}
+    check_upcasters(versioned)
     _check_no_orphans(app)
+    upcasters = [function for cls in versioned for function in upcasters_of(cls).values()]
+    check_pure([*functions_of(app), *upcasters], state)
     return Definition(app, state, handlers, events)
+
+
+def functions_of(app: type[App]) -> list[Callable[..., Any]]:
+    """Return all that is replayed or reads what is: handlers, queries and mail routes."""
+    marks = ("__happy_handles__", "__happy_query__")
+    named: list[Any] = [getattr(app, name, None) for name in dir(app)]
+    found = [function for function in named if any(hasattr(function, mark) for mark in marks)]
+    return found + (app.mail.functions() if app.mail is not None else [])
 
 
 def _handlers_of(app: type[App]) -> dict[type, Handler]:

@@ -35,6 +35,7 @@ from happy.event import (
     Reply,
     TimerFired,
 )
+from happy.guard import closed
 from happy.undo import Undo
 
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
@@ -117,6 +118,10 @@ class Machine:
 
         Raises ``ValueError`` when an entry is not the next one: the caller lost its place.
         """
+        with closed:
+            return self._apply(entries)
+
+    def _apply(self, entries: Sequence[Entry]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         handlers = self._handlers
         for entry in entries:

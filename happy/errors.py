@@ -127,6 +127,10 @@ class DefinitionError(HappyError, TypeError):
     """An application, event or state that is declared in a way that cannot work."""
 
 
+class Nondeterministic(DefinitionError):
+    """A handler or query that would not do the same in a replay; the message has file and line."""
+
+
 class DuplicateKey(HappyError, KeyError):
     """A row whose unique index value another row of the table already has."""
 

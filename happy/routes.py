@@ -63,6 +63,11 @@ class MailRoutes:
 
         return declare
 
+    def functions(self) -> list[Callable[..., Any]]:
+        """Return all that the routes would call."""
+        called = ((route.handler, route.when) for route in self._routes)
+        return [function for pair in called for function in pair if function is not None]
+
     def find(self, state: Any, local: str) -> tuple[Callable[..., Any], dict[str, str]] | None:
         """Return the handler for a local part, with its captures; None when nobody takes it."""
         lowered = local.lower()

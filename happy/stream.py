@@ -38,6 +38,7 @@ from happy.event import (
     Prepared,
     Waiting,
 )
+from happy.guard import closed
 from happy.idle import IdleWatch
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
@@ -156,13 +157,16 @@ class Stream:
         """Tell what a query returns; see ``happy.app.StreamPort``."""
         if self.mood not in (Mood.OPEN, Mood.DRAINING):
             raise self._not_open()
-        waiter.replied(0, query(self._machine.state, **arguments))
+        with closed:
+            found = query(self._machine.state, **arguments)
+        waiter.replied(0, found)
 
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Fire with what a query of the durable state returns."""
         if self.mood not in (Mood.OPEN, Mood.DRAINING):
             return fail(self._not_open())
-        return maybeDeferred(query, self._machine.state, *args, **kwargs)
+        with closed:
+            return maybeDeferred(query, self._machine.state, *args, **kwargs)
 
     def blob_writer(self) -> BlobWriter:
         """Return a place for a large body; ``NoRoom`` when the disk is full."""

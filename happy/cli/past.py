@@ -21,6 +21,7 @@ from happy.codec import settings_from_bytes
 from happy.config.endpoints import server_endpoint
 from happy.doors import Door
 from happy.errors import BadRequest, ReadOnly
+from happy.guard import closed
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk, FileDisk
 from happy.wire.http import site_for
@@ -56,11 +57,14 @@ class PastStream:
         self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
     ) -> None:
         """Tell what a query of the state of then returns."""
-        waiter.replied(0, query(self._machine.state, **arguments))
+        with closed:
+            found = query(self._machine.state, **arguments)
+        waiter.replied(0, found)
 
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Fire with what a query of the state of then returns."""
-        return maybeDeferred(query, self._machine.state, *args, **kwargs)
+        with closed:
+            return maybeDeferred(query, self._machine.state, *args, **kwargs)
 
     def blob_writer(self) -> BlobWriter:
         """Refuse, as ``submit`` does."""

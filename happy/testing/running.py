@@ -21,6 +21,8 @@ from happy.limits import Limits
 from happy.stream import Stream
 from happy.testing.disk import MemoryDisk
 from happy.testing.doors import MailReply, Response, ask, send_mail
+from happy.testing.sets import check_sets
+from happy.testing.watching import watched
 from happy.wire.http import site_for
 from happy.wire.smtp import smtp_factory
 from happy.world import World
@@ -174,6 +176,7 @@ class Running:
             self._random.randbytes,
             random.Random,
         )
+        check_sets(self._app_class)
         name = self._app_class.__name__.lower()
         self.stream = Stream(name, self._definition, self.disk, world, self._limits)
         self.app = self._app_class(name, self.stream, self._settings, self._domains)
@@ -223,9 +226,10 @@ def running(
     if settings is None and app_class.Settings is not None:
         settings = app_class.Settings()
     limits = limits or Limits(segment_bytes_max=1024 * 1024)  # memory is zeroed for it
-    running_app = Running(app_class, settings, domains, limits)
-    yield running_app
-    running_app.close()
+    with watched():
+        running_app = Running(app_class, settings, domains, limits)
+        yield running_app
+        running_app.close()
 
 
 def message(subject: str = "", text: str = "", **fields: str) -> bytes:
