@@ -198,7 +198,7 @@ def test_the_tutorial_runs_as_it_says(container, tmp_path):
         config = config.replace(old, new)
     house = container(config)
     (house.folder / "ledger.py").write_text(files["ledger.py"])
-    assert len(talking) == 3
+    assert len(talking) == 4
     for block in talking:
         house.start()
         replace = {

@@ -11,12 +11,14 @@ import click
 
 from happy.cli.backup import backup
 from happy.cli.check import check
+from happy.cli.diff import diff
 from happy.cli.init import init
 from happy.cli.journal import journal
 from happy.cli.output import Commands
 from happy.cli.replay import replay
 from happy.cli.restore import restore
 from happy.cli.status import status
+from happy.cli.why import why
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +37,7 @@ def main() -> None:
     """  # noqa: D301 - a backspace keeps click from filling the lines after it
 
 
-for _command in (init, check, status, journal, backup, restore, replay):
+for _command in (init, check, status, journal, backup, restore, replay, diff, why):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 import click
 
-from happy.event import nanoseconds
+from happy.event import Entry, nanoseconds
 from happy.journal.frame import Frame, SegmentHeader
 
 _MICROSECOND_NS: Final = 1_000
@@ -42,6 +42,12 @@ class Wanted:
     def has(self, seq: int) -> bool:
         """Say whether a seq of a frame that is wanted is wanted itself."""
         return self.first <= seq and (self.last is None or seq <= self.last)
+
+    def covers(self, entry: Entry) -> bool:
+        """Say whether an entry is not behind all that is wanted."""
+        if self.last is not None and entry.seq > self.last:
+            return False
+        return self.until_ns is None or entry.time_ns <= self.until_ns
 
 
 class SeqOrTime(click.ParamType):  # type: ignore[type-arg] # not in every click
