@@ -166,6 +166,11 @@ class Retired:
     version: int
 
 
+def name_of(event: object) -> str:
+    """Return the journal's name of an event, of a retired one too."""
+    return event.name if isinstance(event, Retired) else event_meta(type(event)).name
+
+
 ANY_VERSION: Final = 0
 """Stands for the version where all versions of a name are meant."""
 

@@ -15,7 +15,7 @@ from happy.cli.applications import Application, application, application_options
 from happy.cli.bounds import SeqOrTime, Wanted, wanted
 from happy.cli.output import counted, json_option, progress, rfc3339, safe, write_json
 from happy.cli.statuses import statuses
-from happy.event import FailedOutcome, RefusedOutcome, event_meta
+from happy.event import FailedOutcome, RefusedOutcome, name_of
 
 if TYPE_CHECKING:
     from happy.apply import Machine
@@ -135,7 +135,7 @@ def replayed_until(app: Application, asked: Wanted, tell: Any) -> tuple[Machine,
     tally = _Tally()
     for batch in replaying.batches():
         entries = list(batch)
-        tally.types.update(event_meta(type(entry.event)).name for entry in entries)
+        tally.types.update(name_of(entry.event) for entry in entries)
         for outcome in machine.apply(entries):
             kind = type(outcome)
             tally.refused += kind is RefusedOutcome

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -15,16 +16,17 @@ import attrs
 from happy.app import Definition
 from happy.apply import Machine
 from happy.cli.bounds import Wanted
-from happy.cli.frames import steps
+from happy.cli.frames import Step, steps
 from happy.cli.output import Unwell
 from happy.cli.segments import header_of, segment_names
 from happy.codec import EventDecoder
 from happy.config import AppConfig
-from happy.errors import NotAJournal
+from happy.errors import NotAJournal, UnknownEvent
 from happy.event import Entry
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame, Kind
 from happy.journal.names import segment_seq
+from happy.kinds import all_unknown
 from happy.opening import entries_of, replay_frame
 from happy.state import digest
 
@@ -71,17 +73,27 @@ class Replay:
         """
         total = sum(self._sizes.values())
         done = size = 0
-        for step in steps(self._path, self._until):
+        found = steps(self._path, self._until)
+        for step in found:
             if not isinstance(step, Frame):
                 done += size
                 size = self._sizes.get(step.name, 0)
                 continue
             if step.kind is Kind.EVENTS:
-                yield (e for e in entries_of(self._decoder, step) if self._until.has(e.seq))
+                yield self._entries(step, found)
             elif step.first_seq == self.machine.seq + 1:
                 replay_frame(self.machine, self._decoder, step)
             self._tell(done + step.end, total)
         self._tell(total, total)
+
+    def _entries(self, frame: Frame, rest: Iterator[Step]) -> Iterator[Entry]:
+        try:
+            for entry in entries_of(self._decoder, frame):
+                if self._until.has(entry.seq):
+                    yield entry
+        except UnknownEvent as error:
+            frames = (step for step in rest if isinstance(step, Frame))
+            raise all_unknown(error, self._decoder, chain((frame,), frames)) from None
 
     def run(self) -> Machine:
         """Apply all of them; return the machine."""

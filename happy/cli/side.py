@@ -26,7 +26,7 @@ from happy.cli.rows import json_text
 from happy.config import load
 from happy.effects import Owed, Timer
 from happy.errors import ConfigError, JournalError, UnknownEvent
-from happy.event import Entry, FailedOutcome, Outcome, RefusedOutcome, Reply, event_meta
+from happy.event import Entry, FailedOutcome, Outcome, RefusedOutcome, Reply, name_of
 from happy.row_diff import Change, Packer, shape_of, unpacked
 from happy.touched import Watch
 
@@ -200,7 +200,7 @@ class _Side:
         return Shown(
             entry.seq,
             entry.time_ns,
-            event_meta(type(entry.event)).name,
+            name_of(entry.event),
             entry.source,
             entry.key,
             self._packer.packed(entry.event),
@@ -242,7 +242,7 @@ def _effect(debt: Owed) -> _Effect:
     what = type(effect).__name__
     if isinstance(effect, Timer):
         effect = effect.event
-        what = f"{what} {event_meta(type(effect)).name}"
+        what = f"{what} {name_of(effect)}"
     return what, effect, debt.due_ns
 
 

@@ -16,7 +16,7 @@ from happy.cli.bodies import plain
 from happy.cli.output import Unwell, counted, json_option, progress, rfc3339, safe, write_json
 from happy.cli.statuses import Status, statuses
 from happy.effects import SETTLING, EffectId, Timer
-from happy.event import Entry, Reply, event_meta
+from happy.event import Entry, Reply, name_of
 from happy.row_diff import Change, Packer, unpacked
 from happy.state import fields_of
 from happy.touched import FIELD, Watch
@@ -115,14 +115,14 @@ class _Touched:
         return {
             "seq": entry.seq,
             "time": rfc3339(entry.time_ns),
-            "type": event_meta(type(entry.event)).name,
+            "type": name_of(entry.event),
             "source": entry.source,
             "key": entry.key,
             "owed_by": None if self.cause is None else attrs.asdict(self.cause),
             "brought": None
             if carried is None
             else {
-                "type": event_meta(type(carried)).name,
+                "type": name_of(carried),
                 "body": plain(unpacked(Packer().packed(carried))),
             },
             "did": change_plain(self.change),
@@ -136,11 +136,11 @@ class _Touched:
         if cause is not None:
             source += f", owed by seq {cause.seq} ({cause.type} from {cause.source or '-'})"
         key = "" if entry.key is None else f", key {safe(entry.key).splitlines()[0]}"
-        kind = event_meta(type(entry.event)).name
+        kind = name_of(entry.event)
         yield f"seq {entry.seq}, {rfc3339(entry.time_ns)}: {kind} from {source}{key}"
         if self.carried is not None:
             body = json_text(unpacked(Packer().packed(self.carried)))
-            yield f"  brought {event_meta(type(self.carried)).name} {body}"
+            yield f"  brought {name_of(self.carried)} {body}"
         yield from (f"  {line}" for line in change_lines(self.change))
 
 
@@ -217,7 +217,7 @@ def _touching(replaying: Replay, watch: Watch, place: _Place) -> Iterator[_Touch
                             cause = None if ended is None else causes.get(ended)
                             yield _Touched(entry, change, cause, carried)
                 for debt in debts:
-                    name = event_meta(type(event)).name
+                    name = name_of(event)
                     causes[debt.id] = _Cause(entry.seq, name, entry.source)
             if ended is not None and ended not in machine.outbox:
                 causes.pop(ended, None)
