@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -73,10 +73,17 @@ class Keys:
         """Return what became of a key, or None when it is new or forgotten."""
         return self._known.get(key)
 
-    def add(self, key: str, remembered: Remembered) -> None:
-        """Remember an outcome, forgetting the oldest when there are too many."""
+    def __iter__(self) -> Iterator[tuple[str, Remembered]]:
+        return iter(self._known.items())
+
+    def put_back(self, key: str, remembered: Remembered) -> None:
+        """Remember as an image says it: too many, where fewer are to be kept since the last."""
         self._known[key] = remembered
         self._sum.add(key, *_told(remembered))
+
+    def add(self, key: str, remembered: Remembered) -> None:
+        """Remember an outcome, forgetting the oldest when there are too many."""
+        self.put_back(key, remembered)
         while len(self._known) > self.remembered_max:
             key, remembered = self._known.popitem(last=False)
             self._sum.remove(key, *_told(remembered))
@@ -101,6 +108,7 @@ class Machine:
         journal_id: bytes,
         random_of: Callable[[int], Any],
     ) -> None:
+        self.journal_id = journal_id
         self.state = definition.state()
         self.outbox = Outbox()
         self.configured = Configured(b"")
@@ -162,6 +170,13 @@ class Machine:
             )
         )
 
+    def resume(self, configured: Configured, failed: int) -> None:
+        """Take over what an image says of an earlier machine; its state is put in besides."""
+        self._context.configure(self._settings_of(self.seq, configured), configured.domains)
+        self.keys.remembered_max = configured.keys_remembered_max
+        self.configured = configured
+        self.failed = failed
+
     def _keyed(self, key: str, entry: Entry) -> Outcome:
         known = self.keys.get(key)
         if known is not None:
@@ -196,17 +211,20 @@ class Machine:
         handler = self._handlers.get(type(event))
         return Reply(None) if handler is None else self._run(handler, entry, event)
 
-    def _configure(self, entry: Entry, configured: Configured) -> Outcome:
+    def _settings_of(self, seq: int, configured: Configured) -> Any:
         cls = self._app.Settings
-        settings: Any = None
-        if cls is not None and configured.settings:
-            try:
-                settings = settings_from_bytes(configured.settings, cls)
-            except BadRequest as error:
-                raise UnknownEvent(
-                    f"seq {entry.seq}: the settings of that time do not fit {cls.__qualname__} "
-                    f"any more ({error}); give new fields a default, and a changed one a new name"
-                ) from None
+        if cls is None or not configured.settings:
+            return None
+        try:
+            return settings_from_bytes(configured.settings, cls)
+        except BadRequest as error:
+            raise UnknownEvent(
+                f"seq {seq}: the settings of that time do not fit {cls.__qualname__} any more "
+                f"({error}); give new fields a default, and a changed one a new name"
+            ) from None
+
+    def _configure(self, entry: Entry, configured: Configured) -> Outcome:
+        settings = self._settings_of(entry.seq, configured)
         context = self._context
         before = (context.settings, context.domains)
         context.configure(settings, configured.domains)

@@ -183,5 +183,13 @@ class CannotUpcast(JournalError):
     """No upcaster leads from an old version to the present one, or one of them failed."""
 
 
+class BadSnapshot(JournalError):
+    """A snapshot is damaged: it is not used."""
+
+
+class UnfitSnapshot(BadSnapshot):
+    """A snapshot is whole, and of another state than the application's: it is not used."""
+
+
 class SyncFailed(JournalError):
     """The disk did not take what was promised to be durable; the process must end."""

@@ -21,6 +21,7 @@ from happy.journal.names import NEXT_SEGMENT
 from happy.journal.replay import Reader, Tail, Torn, trace_of
 from happy.kinds import all_unknown
 from happy.limits import Limits
+from happy.recall import Recall, Recalled
 from happy.world import World
 
 log = Logger()
@@ -34,6 +35,18 @@ class Opened:
     machine: Machine
     appender: Appender
     tail: Tail
+    recalled: Recalled | None
+    """The snapshot that it began with, if any; the machine has moved on since."""
+    behind: Behind
+
+
+@frozen
+class Behind:
+    """What was replayed, behind the snapshot if there was one, and how long that took."""
+
+    events: int
+    size_bytes: int
+    seconds: float
 
 
 def replay_frame(machine: Machine, decoder: EventDecoder, frame: Frame) -> None:
@@ -75,9 +88,17 @@ def open_application(  # noqa: PLR0913 - all it is made of
     def new_salt() -> int:
         return int.from_bytes(world.random_bytes(4), "little")
 
-    reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss)
+    recall = Recall(definition, decoder, world.random_of)
+    recalled = recall.newest(disk)
+    _report_recall(name, recall, recalled)
+    start = None if recalled is None else recalled.start
+    reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss, start=start)
+    machine = None if recalled is None else recalled.machine
+    begun_s, seq = world.clock.seconds(), machine.seq if machine is not None else 0
     try:
-        machine = _replay(name, definition, decoder, world, reader)
+        machine = _replay(name, recall, machine, decoder, reader)
+    except Corrupt as error:
+        raise recall.explain(error) from None
     except Ambiguous as error:
         raise Ambiguous(
             f"{error}, or start once with --accept-tail-loss {name}, which cuts it off"
@@ -90,21 +111,21 @@ def open_application(  # noqa: PLR0913 - all it is made of
         )
     journal_id = tail.segment.header.journal_id
     if machine is None:
-        machine = Machine(definition, journal_id, world.random_of)
-    _report(name, machine, reader)
+        machine = recall.new_machine(journal_id)
+    behind = Behind(machine.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
+    _report(name, behind, reader)
     if accept_tail_loss and (reader.torn is None or not reader.torn.accepted):
         log.warn("{name}: nothing had to be lost: leave --accept-tail-loss away", name=name)
     if NEXT_SEGMENT in disk.names():
         disk.remove(NEXT_SEGMENT)
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
-    return Opened(journal_id, machine, appender, tail)
+    return Opened(journal_id, machine, appender, tail, recalled, behind)
 
 
 def _replay(
-    name: str, definition: Definition, decoder: EventDecoder, world: World, reader: Reader
+    name: str, recall: Recall, machine: Machine | None, decoder: EventDecoder, reader: Reader
 ) -> Machine | None:
     """Return a machine that everything was applied to; None when there is nothing."""
-    machine: Machine | None = None
 
     def progress(done: int, total: int) -> None:
         if total > 1:
@@ -119,7 +140,7 @@ def _replay(
     frames = reader.frames(progress)
     for frame in frames:
         if machine is None:
-            machine = Machine(definition, reader.segments[0].header.journal_id, world.random_of)
+            machine = recall.new_machine(reader.segments[0].header.journal_id)
         try:
             replay_frame(machine, decoder, frame)
         except UnknownEvent as error:
@@ -138,7 +159,20 @@ def _check_new(disk: Disk) -> None:
         )
 
 
-def _report(name: str, machine: Machine, reader: Reader) -> None:
+def _report_recall(name: str, recall: Recall, recalled: Recalled | None) -> None:
+    for passed in recall.passed_over:
+        tell = log.error if passed.damaged else log.warn
+        tell("{name}: a snapshot is not used: {reason}", name=name, reason=passed.reason)
+    if recalled is not None:
+        log.info(
+            "{name}: the state as of seq {seq} is taken from {snapshot}",
+            name=name,
+            seq=recalled.machine.seq,
+            snapshot=recalled.snapshot.name,
+        )
+
+
+def _report(name: str, behind: Behind, reader: Reader) -> None:
     if not reader.segments:
         _report_new(name, reader.torn)
         return
@@ -157,7 +191,7 @@ def _report(name: str, machine: Machine, reader: Reader) -> None:
     log.info(
         "{name}: replayed {count} events from {segments} segments",
         name=name,
-        count=machine.seq,
+        count=behind.events,
         segments=len(reader.segments),
     )
 

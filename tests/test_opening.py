@@ -13,11 +13,18 @@ from happy.codec import EventDecoder, encode
 from happy.errors import Ambiguous, Corrupt, NoRoom, NotAJournal, SyncFailed, UnknownEvent
 from happy.journal.disk import FileDisk
 from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
-from happy.journal.names import NEXT_SEGMENT, segment_name, torn_name
+from happy.journal.names import (
+    NEXT_SEGMENT,
+    segment_name,
+    segment_seq,
+    snapshot_name,
+    torn_name,
+)
 from happy.limits import Limits
 from happy.opening import open_application
 from happy.testing.disk import MemoryDisk
 from happy.world import World
+from snapshot_kit import Branch, Paid, told
 
 LIMITS = Limits(segment_bytes_max=SEGMENT_HEADER_SIZE + 300)
 
@@ -445,3 +452,107 @@ def test_opening_survives_a_power_cut_at_any_sync(syncs):
     add(opened, 5)
     disk.crash()
     assert open_(disk).machine.state.total == 6
+
+
+# --- with snapshots -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bank():
+    """A bank that was closed, with snapshots at seq 20 and 40 and fifty events."""
+    made = Branch(MemoryDisk())
+    made.open()
+    for n in range(1, 51):
+        made.append(Paid(f"a{n % 7}", n), keyed=n % 3 == 0)
+        if n in (21, 41):
+            made.make()
+    made.disk.close()
+    return made
+
+
+def segments_of(disk):
+    return [name for name in disk.names() if segment_seq(name) is not None]
+
+
+def test_a_start_takes_the_newest_snapshot_and_what_follows(bank, said):
+    """Only what is behind the snapshot is replayed; the machine is as after a whole replay."""
+    whole = bank.replayed()
+    opened = bank.open()
+    assert told(opened.machine) == told(whole)
+    assert (opened.behind.events, opened.recalled.start.seq) == (10, 40)
+    assert 0 < opened.behind.size_bytes < 5000
+    taken = f"info: bank: the state as of seq 40 is taken from {snapshot_name(40)}"
+    assert taken in said
+    assert said[-1] == "info: bank: replayed 10 events from 2 segments"
+
+
+def test_a_damaged_snapshot_is_passed_over_loudly(bank, said):
+    """The one before it and more of the journal give the same machine; then the whole of it."""
+    whole = told(bank.replayed())
+    bank.disk.write(snapshot_name(40), 400, b"!")
+    assert told(bank.open().machine) == whole
+    assert bank.opened.recalled.start.seq == 20
+    assert said[0].startswith(f"error: bank: a snapshot is not used: {snapshot_name(40)}: ")
+    bank.disk.close()
+    bank.disk.truncate(snapshot_name(20), 99)
+    assert told(bank.open().machine) == whole
+    assert bank.opened.recalled is None
+
+
+def test_what_is_covered_need_not_be_there(bank):
+    """Segments before the snapshot may be gone; going on and opening again works."""
+    whole = told(bank.replayed())
+    first, *_ = segments_of(bank.disk)
+    bank.disk.remove(first)
+    assert told(bank.open().machine) == whole
+    bank.append(Paid("b", 1))
+    bank.disk.close()
+    assert bank.open().machine.state.accounts["b"].balance == 1
+
+
+def test_without_snapshots_and_segments_the_reason_is_told(bank):
+    """When the journal's beginning is gone and no snapshot can be used, each is named."""
+    bank.disk.remove(segments_of(bank.disk)[0])
+    for seq in (20, 40):
+        bank.disk.truncate(snapshot_name(seq), 200)
+    with pytest.raises(Corrupt) as refused:
+        bank.open()
+    sentence = str(refused.value)
+    assert "are missing; restore them from a backup" in sentence
+    assert f"(no help from the snapshots: {snapshot_name(40)}: " in sentence
+
+
+def test_an_older_snapshot_does_not_bridge_a_gap(bank):
+    """Behind the older snapshot, the segments that the newer one covered may be gone: refused."""
+    for name in segments_of(bank.disk):
+        if segment_seq(name) > 40:
+            break
+        last = name
+    for name in segments_of(bank.disk):
+        if name < last:
+            bank.disk.remove(name)
+    bank.disk.write(snapshot_name(40), 400, b"!")
+    with pytest.raises(Corrupt, match="the snapshot ends with seq 20, and the segments between"):
+        bank.open()
+
+
+def test_a_snapshot_of_another_journal_is_refused(bank):
+    """A snapshot that is not of this history is not used, and nothing is guessed."""
+    other = Branch(MemoryDisk(), seed=2)
+    other.open()
+    for n in range(60):
+        other.append(Paid("x", n))
+    other.make()
+    name = snapshot_name(59)
+    bank.disk.create(name)
+    bank.disk.write(name, 0, other.disk.read(name))
+    with pytest.raises(Corrupt, match="not of this journal's history"):
+        bank.open()
+
+
+def test_a_snapshot_without_its_journal_is_no_new_journal(bank):
+    """Where a snapshot is left and the segments are gone, no new journal is begun."""
+    for name in segments_of(bank.disk):
+        bank.disk.remove(name)
+    with pytest.raises(NotAJournal, match="snapshots/"):
+        bank.open()

@@ -26,10 +26,12 @@ FLOORS = {
         "parameters", "purity", "routes", "row_diff", "state", "touched", "kinds", "reading", "row",
         "shape", "upcast", "digest", "index", "lookup", "table", "undo", "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
+        "exact", "image", "items", "schema", "journal.snapshot_format",
     ],
     "disk": ["journal"],
     "join": [
-        "world", "answers", "debts", "idle", "opening", "own_events", "pen", "stream",
+        "world", "answers", "debts", "idle", "opening", "own_events", "pen", "recall",
+        "snapshotting", "stream",
     ],
     "doors": ["wire", "split"],
     "house": [""],

@@ -13,6 +13,7 @@ BLOBS: Final = "blobs"
 SNAPSHOTS: Final = "snapshots"
 
 _SEGMENT: Final = re.compile(r"([0-9]{20})\.segment")
+_SNAPSHOT: Final = re.compile(r"snapshots/([0-9]{20})\.snapshot")
 _BLOB: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,6 +36,17 @@ def torn_name(segment: str, offset: int, number: int = 1) -> str:
 def is_headless_name(name: str) -> bool:
     """Say whether a file keeps what a first segment had before its header was whole: no event."""
     return name.startswith(f"{QUARANTINE}/{segment_name(1)}.0.")
+
+
+def snapshot_name(seq: int) -> str:
+    """Return the file name of the snapshot that covers all up to ``seq``."""
+    return f"{SNAPSHOTS}/{seq:020d}.snapshot"
+
+
+def snapshot_seq(name: str) -> int | None:
+    """Return the last seq that a snapshot's name tells, or None when it names no snapshot."""
+    match = _SNAPSHOT.fullmatch(name)
+    return int(match.group(1)) if match else None
 
 
 def unfinished_name(name: str) -> str:

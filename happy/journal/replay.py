@@ -164,6 +164,8 @@ class Reader:
         self.segments: list[Segment] = []
         self.tail: Tail | None = None
         self.torn: Torn | None = None
+        self.size_bytes = 0
+        """How many bytes of frames were yielded."""
 
     def only_look(self) -> None:
         """Cut nothing off from now on: the journal will not be used."""
@@ -255,6 +257,7 @@ class Reader:
             if isinstance(found, Finding):
                 break
             if self._started:
+                self.size_bytes += found.end - found.offset
                 yield found
             last = found.kind
             unproven = found.offset

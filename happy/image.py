@@ -1,0 +1,270 @@
+"""The image of a machine: all that history has made of it, as blocks of a snapshot, and back.
+
+What history determines is listed here once. What is added to the machine, and is not a function
+of what is here already, is added to ``_PARTS``; an image that was written before it was has
+no such section, and leaves it as it is in a new machine.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from types import GenericAlias
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from happy.app import Definition
+from happy.apply import Machine, Remembered
+from happy.codec import EventDecoder, encode
+from happy.effects import Owed, Timer
+from happy.errors import UnfitSnapshot
+from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply
+from happy.items import Items
+from happy.journal.snapshot_format import Block, Description, Section
+from happy.schema import fields_schema, schema_of
+from happy.table import Table
+from happy.undo import fields_of
+from happy.upcast import version_of
+from happy.values import hints_of
+
+
+@attrs.frozen
+class Kind:
+    """A kind of event that stands in a history, and its first record there."""
+
+    type: str
+    version: int
+    seq: int
+    time_ns: int
+    record: bytes = attrs.field(repr=False)
+
+
+Kinds = dict[tuple[str, int], Kind]
+"""The kinds of events of a history, by name and version."""
+
+
+@attrs.frozen
+class Part:
+    """A part of an image: what it is called, and how it is taken and put back."""
+
+    name: str
+    items: Items
+    count: Callable[[Machine], int]
+    take: Callable[[Machine], Iterable[Any]]
+    put: Callable[[Machine, EventDecoder, list[Any]], None]
+    version: int = 1
+    schema: str = ""
+
+    def section(self, machine: Machine) -> Section:
+        """Return what a snapshot says of it."""
+        return Section(self.name, self.count(machine), self.version, self.schema)
+
+
+def _take_counters(machine: Machine) -> Iterator[tuple[str, Any]]:
+    yield "failed", machine.failed
+    yield "configured", encode(machine.configured)
+
+
+def _put_counters(machine: Machine, decoder: EventDecoder, items: list[Any]) -> None:
+    counters = dict(items)
+    configured = decoder.entry(0, 0, counters["configured"]).event
+    assert isinstance(configured, Configured)
+    machine.resume(configured, counters["failed"])
+
+
+def _take_owed(machine: Machine) -> Iterator[tuple[Any, ...]]:
+    for owed in machine.outbox:
+        effect: Any = owed.effect
+        if isinstance(effect, Timer):
+            # As in the journal: its class may have changed when it is read.
+            effect = encode(effect.event)
+        yield *owed.id, owed.since_ns, owed.due_ns, owed.attempts, effect
+
+
+def _put_owed(machine: Machine, decoder: EventDecoder, items: list[Any]) -> None:
+    for seq, n, since_ns, due_ns, attempts, effect in items:
+        if isinstance(effect, bytes):
+            effect = Timer(decoder.entry(seq, since_ns, effect).event)  # noqa: PLW2901
+        machine.outbox.owe(Owed((seq, n), effect, since_ns, due_ns, attempts))
+
+
+def _take_keys(machine: Machine) -> Iterator[tuple[Any, ...]]:
+    for key, known in machine.keys:
+        yield key, known.fingerprint, known.seq, _told(known.outcome)
+
+
+def _put_keys(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+    for key, fingerprint, seq, outcome in items:
+        machine.keys.put_back(key, Remembered(fingerprint, seq, _untold(outcome)))
+
+
+def _told(outcome: Outcome) -> tuple[Any, ...]:
+    match outcome:
+        case Reply(value):
+            return "reply", value
+        case FailedOutcome(seq):
+            return "failed", seq
+        case RefusedOutcome():
+            return "refused", *msgspec.structs.astuple(outcome)
+
+
+def _untold(told: tuple[Any, ...]) -> Outcome:
+    return _OUTCOMES[told[0]](*told[1:])
+
+
+_OUTCOMES: Final[dict[str, Callable[..., Outcome]]] = {
+    "reply": Reply,
+    "failed": FailedOutcome,
+    "refused": RefusedOutcome,
+}
+
+
+_PARTS: Final = (
+    Part("machine", Items(), lambda _: 2, _take_counters, _put_counters),
+    Part("outbox", Items(), lambda m: len(m.outbox), _take_owed, _put_owed),
+    Part("keys", Items(), lambda m: len(m.keys), _take_keys, _put_keys),
+)
+
+
+def _state_part(state: type) -> Part:
+    plain, tables = fields_of(state)
+    hints = hints_of(state)
+
+    def take(machine: Machine) -> Iterator[tuple[str, Any]]:
+        for name in plain:
+            yield name, getattr(machine.state, name)
+
+    def put(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+        for name, value in items:
+            # Not setattr: a converter must not get in the way.
+            object.__setattr__(machine.state, name, value)
+
+    schema = fields_schema({name: hints[name] for name in plain} | dict.fromkeys(tables))
+    return Part("state", Items(), lambda _: len(plain), take, put, version_of(state), schema)
+
+
+def _tables_part(state: type) -> Part:
+    """Return what is to be known of tables before their rows: the next ordinal of each."""
+    _, tables = fields_of(state)
+
+    def take(machine: Machine) -> Iterator[tuple[str, int]]:
+        for name in tables:
+            yield name, getattr(machine.state, name).next_ordinal
+
+    def put(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+        for name, next_ordinal in items:
+            getattr(machine.state, name).next_ordinal = next_ordinal
+
+    return Part("tables", Items(), lambda _: len(tables), take, put)
+
+
+def _table_part(name: str, hint: Any) -> Part:
+    key, row = typing.get_args(hint)
+    item = GenericAlias(tuple, (int, key, row))
+
+    def table(machine: Machine) -> Table[Any, Any]:
+        found: Table[Any, Any] = getattr(machine.state, name)
+        return found
+
+    def put(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+        rows = table(machine)
+        rows.fill(items, rows.next_ordinal)
+
+    return Part(
+        f"table {name}",
+        Items(item),
+        lambda machine: len(table(machine)),
+        lambda machine: table(machine).stored(),
+        put,
+        version_of(row) if attrs.has(row) else 1,
+        schema_of(item),
+    )
+
+
+def _parts_of(definition: Definition) -> tuple[Part, ...]:
+    state = definition.state
+    hints = hints_of(state)
+    tables = (_table_part(name, hints[name]) for name in fields_of(state)[1])
+    return (*_PARTS, _state_part(state), _tables_part(state), *tables)
+
+
+_KINDS: Final = "kinds"
+_KIND_ITEMS: Final = Items(Kind)
+
+
+class Image:
+    """Describes, takes and puts back the images of one application's machine."""
+
+    def __init__(self, definition: Definition) -> None:
+        self._state = definition.state.__qualname__
+        self._parts = _parts_of(definition)
+
+    def describe(self, machine: Machine, kinds: Kinds) -> Description:
+        """Return what an image of a machine will be."""
+        return Description(
+            state=self._state,
+            digest=machine.digest(),
+            sections=(
+                Section(_KINDS, len(kinds)),
+                *(part.section(machine) for part in self._parts),
+            ),
+        )
+
+    def take(self, machine: Machine, kinds: Kinds) -> Iterator[Block]:
+        """Yield an image, block by block; the machine must not move meanwhile.
+
+        Raises ``TypeError`` when a value is of a sort that has no form on disk.
+        """
+        yield from _KIND_ITEMS.blocks(0, kinds.values())
+        for number, part in enumerate(self._parts, 1):
+            yield from part.items.blocks(number, part.take(machine))
+
+    def check_fits(self, description: Description) -> None:
+        """Raise ``UnfitSnapshot`` when an image is not one of this application's state."""
+        parts = {part.name: part for part in self._parts}
+        for section in description.sections:
+            name, part = section.name, parts.get(section.name)
+            if name == _KINDS:
+                continue
+            if part is None:
+                raise UnfitSnapshot(
+                    f"it has a section {name!r} that is not known here: the state, or happy, is of "
+                    "another version"
+                )
+            if section.version != part.version:
+                raise UnfitSnapshot(
+                    f"{name} is of version {section.version}, the application has {part.version}"
+                )
+            if section.schema != part.schema:
+                raise UnfitSnapshot(f"{name} has other fields than in the application")
+
+    def put(
+        self,
+        machine: Machine,
+        decoder: EventDecoder,
+        description: Description,
+        blocks: Iterable[Block],
+    ) -> Kinds:
+        """Make of a new machine what an image says; return the kinds of events in its history.
+
+        Raises ``UnfitSnapshot`` when the image cannot be understood, ``UnknownEvent`` when the
+        application does not know an event of its history any more.
+        """
+        self.check_fits(description)
+        parts = {part.name: part for part in self._parts}
+        kinds: Kinds = {}
+        for block in blocks:
+            name = description.sections[block.section].name
+            part = parts.get(name)
+            items = (_KIND_ITEMS if part is None else part.items).read(block)
+            if len(items) != block.count:
+                raise UnfitSnapshot(f"a block of {name} has {len(items)} items")
+            if part is not None:
+                part.put(machine, decoder, items)
+                continue
+            for kind in items:
+                kinds[kind.type, kind.version] = kind
+                decoder.entry(kind.seq, kind.time_ns, kind.record)
+        return kinds
