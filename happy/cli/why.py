@@ -18,8 +18,8 @@ from happy.cli.statuses import Status, statuses
 from happy.effects import SETTLING, EffectId, Timer
 from happy.event import Entry, Reply, name_of
 from happy.row_diff import Change, Packer, unpacked
-from happy.state import fields_of
 from happy.touched import FIELD, Watch
+from happy.undo import fields_of
 from happy.values import hints_of
 
 if TYPE_CHECKING:
