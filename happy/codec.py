@@ -20,8 +20,8 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
 from happy.event import Entry, Retired, event_meta
-from happy.kinds import Faults
 from happy.reading import MISFITS, Readers
+from happy.unreadable import Faults
 
 T = TypeVar("T")
 
@@ -111,10 +111,6 @@ class EventDecoder:
                 f"event {record.type} holds a value that is not what it declares: {error}"
             ) from None
         return Entry(0, 0, event, record.source, record.key, record.fingerprint)
-
-    def complaint(self, kind: tuple[str, int]) -> str | None:
-        """Return why events of this name and version cannot be read; None when they can."""
-        return self._readers.complaint(kind)
 
     def faults(self, first_seq: int, records: Iterable[bytes | memoryview], into: Faults) -> None:
         """Gather why some records cannot be read; bytes that are no record are passed over."""

@@ -19,9 +19,9 @@ from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT
 from happy.journal.replay import Reader, Tail, Torn, trace_of
-from happy.kinds import all_unknown
 from happy.limits import Limits
 from happy.recall import Recall, Recalled
+from happy.unreadable import all_unknown
 from happy.world import World
 
 log = Logger()

@@ -14,8 +14,8 @@ import msgspec
 
 from happy.errors import CannotUpcast, DefinitionError
 from happy.event import ANY_VERSION, Retired
-from happy.kinds import KindOfEvent, unknown_kind
-from happy.shape import strict_twin
+from happy.strict_twin import strict_twin
+from happy.unreadable import KindOfEvent, unknown_kind
 from happy.upcast import bring_up, upcasters_of
 
 Body = msgspec.Raw | bytes | memoryview

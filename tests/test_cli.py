@@ -16,7 +16,7 @@ HAPPY = Path(sys.executable).with_name("happy")
 def test_the_script_is_installed_and_knows_its_commands():
     """`happy --help` names every command there is."""
     said = subprocess.run([HAPPY, "--help"], capture_output=True, text=True, check=True).stdout
-    for name in ("backup", "check", "init", "journal", "restore", "status"):
+    for name in ("backup", "check", "init", "journal", "restore", "schema", "status"):
         assert f"\n  {name} " in said
 
 
@@ -52,6 +52,8 @@ def test_help_is_quick_for_it_loads_nothing_it_does_not_need():
         ["backup", "--to", "kept"],
         ["backup", "."],
         ["restore", "."],
+        ["schema"],
+        ["schema", "ledger"],
         ["restore", ".", "--to", "there", "--verify"],
         ["--sing"],
     ],
@@ -77,6 +79,7 @@ def test_a_command_line_that_is_not_understood_is_status_64(arguments):
         ["journal", "repair"],
         ["backup"],
         ["restore"],
+        ["schema"],
     ],
 )
 def test_every_command_has_json_and_tells_its_statuses(command):

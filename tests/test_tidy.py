@@ -23,8 +23,9 @@ FLOORS = {
     "words": ["errors", "limits", "lifecycle", "values", "event"],
     "pure": [
         "app", "apply", "codec", "context", "effects", "guard", "http_routes", "order",
-        "parameters", "purity", "routes", "row_diff", "state", "touched", "kinds", "reading", "row",
-        "shape", "upcast", "digest", "index", "lookup", "table", "undo", "message", "mime", "text",
+        "parameters", "purity", "routes", "row_diff", "state", "touched",
+        "declared", "reading", "row", "strict_twin", "unreadable", "upcast",
+        "digest", "index", "lookup", "table", "undo", "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
         "exact", "image", "items", "schema", "journal.snapshot_format",
     ],

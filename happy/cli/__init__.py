@@ -17,6 +17,7 @@ from happy.cli.journal import journal
 from happy.cli.output import Commands
 from happy.cli.replay import replay
 from happy.cli.restore import restore
+from happy.cli.schema import schema
 from happy.cli.status import status
 from happy.cli.why import why
 
@@ -37,7 +38,7 @@ def main() -> None:
     """  # noqa: D301 - a backspace keeps click from filling the lines after it
 
 
-for _command in (init, check, status, journal, backup, restore, replay, diff, why):
+for _command in (init, check, status, journal, backup, restore, replay, diff, why, schema):
     main.add_command(_command)
 
 __all__ = ["main"]

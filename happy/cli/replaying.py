@@ -26,9 +26,9 @@ from happy.event import Entry
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame, Kind
 from happy.journal.names import segment_seq
-from happy.kinds import all_unknown
 from happy.opening import entries_of, replay_frame
 from happy.state import digest
+from happy.unreadable import all_unknown
 
 _BEHIND_ALL: Final = 2**63
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from happy.shape import strict_twin
+from happy.strict_twin import strict_twin
 
 
 class Color(enum.Enum):

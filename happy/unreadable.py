@@ -1,18 +1,17 @@
-"""The kinds of events in a journal - names and versions - and those that the code cannot read.
+"""What of a journal the code cannot read, in sentences: which events, where, and what is meant.
 
 An application that lacks one kind mostly lacks several, and who mends it wants to hear of all in
-one go: which they are, how many events of them there are, where, and what may be meant.
+one go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import attrs
-import msgspec
 
 from happy.errors import JournalError, UnknownEvent
 from happy.event import Retired
@@ -21,8 +20,8 @@ from happy.journal.frame import Buffer, Frame, Kind, records_of
 KindOfEvent = tuple[str, int]
 """The name and the version that an event was written with."""
 
-_SHOWN_MAX: Final = 20
-"""How many faults are told; who has more of them has the wrong code."""
+_TOLD_MAX: Final = 20
+"""How many faults are told apart; who has more of them has the wrong code."""
 
 
 @attrs.define
@@ -39,79 +38,11 @@ class Span:
         self.last_seq = seq
 
 
-class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The beginning of a record; the rest of it is passed over."""
-
-    type: str
-    version: int
-
-
-_decode_head = msgspec.msgpack.Decoder(_Head).decode
-
-
 class Decoder(Protocol):
     """What knows why an event cannot be read: ``happy.codec.EventDecoder``."""
 
-    def complaint(self, kind: KindOfEvent) -> str | None:
-        """Return why events of this kind cannot be read; None when they can."""
-
     def faults(self, first_seq: int, records: Iterable[Buffer], into: Faults) -> None:
         """Gather why some records cannot be read."""
-
-
-class Kinds:
-    """Which kinds of events stand in a journal or in a part of it, and how many of each."""
-
-    def __init__(self) -> None:
-        self._spans: dict[KindOfEvent, Span] = {}
-
-    def __iter__(self) -> Iterator[KindOfEvent]:
-        return iter(self._spans)
-
-    def __len__(self) -> int:
-        return len(self._spans)
-
-    def __getitem__(self, kind: KindOfEvent) -> Span:
-        return self._spans[kind]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Kinds) and self._spans == other._spans
-
-    __hash__ = None  # type: ignore[assignment] # it grows
-
-    def fold(self, first_seq: int, records: Iterable[Buffer]) -> None:
-        """Take in the records of a frame; ``msgspec.MsgspecError`` when one is none."""
-        spans = self._spans
-        for seq, record in enumerate(records, first_seq):
-            head = _decode_head(record)
-            span = spans.get((head.type, head.version))
-            if span is None:
-                spans[head.type, head.version] = Span(1, seq, seq)
-            else:
-                span.count += 1
-                span.last_seq = seq
-
-    def check(self, decoder: Decoder) -> None:
-        """Raise ``UnknownEvent`` with all kinds that the application cannot read, if any."""
-        faults = Faults()
-        for kind, span in self._spans.items():
-            complaint = decoder.complaint(kind)
-            if complaint is not None:
-                faults.spans[complaint] = span
-        if faults.spans:
-            raise faults.error()
-
-    def plain(self) -> list[tuple[str, int, int, int, int]]:
-        """Return it as rows to be written: name, version, count, first and last seq."""
-        return [(*kind, s.count, s.first_seq, s.last_seq) for kind, s in self._spans.items()]
-
-    @classmethod
-    def from_plain(cls, rows: Iterable[Iterable[Any]]) -> Kinds:
-        """Return what ``plain`` wrote."""
-        made = cls()
-        for name, version, *span in rows:
-            made._spans[name, version] = Span(*span)
-        return made
 
 
 class Faults:
@@ -119,10 +50,16 @@ class Faults:
 
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
+        self._more: Span | None = None
 
     def add(self, seq: int, complaint: str) -> None:
         """Take in a fault."""
         span = self.spans.get(complaint)
+        if span is None and len(self.spans) == _TOLD_MAX:
+            span = self._more
+            if span is None:
+                self._more = Span(1, seq, seq)
+                return
         if span is None:
             self.spans[complaint] = Span(1, seq, seq)
         else:
@@ -131,9 +68,8 @@ class Faults:
     def error(self) -> UnknownEvent:
         """Return all of it as the error that says so: one line for each fault."""
         lines = [f"{_where(span)}: {complaint}" for complaint, span in self.spans.items()]
-        more = len(lines) - _SHOWN_MAX
-        if more > 0:
-            lines[_SHOWN_MAX:] = [f"and {more} other faults"]
+        if self._more is not None:
+            lines.append(f"{_where(self._more)}: other faults")
         return UnknownEvent("\n".join(lines))
 
 

@@ -1,19 +1,14 @@
-"""Which kinds of events a journal has, and telling of those that cannot be read."""
+"""Telling of all that cannot be read."""
 
 from __future__ import annotations
 
-from collections import Counter
-
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from happy.codec import EventDecoder, encode
 from happy.errors import Corrupt, UnknownEvent
 from happy.event import ANY_VERSION, Retired, event
 from happy.journal.frame import Frame, Kind
-from happy.kinds import Faults, Kinds, Span, all_unknown, unknown_kind
+from happy.unreadable import Faults, Span, all_unknown, unknown_kind
 
 
 @event
@@ -39,47 +34,35 @@ RECORDS = {
 EVENTS = {("Open", 1): Open, ("Close", 3): Close}
 
 
-@given(st.lists(st.lists(st.sampled_from(list(RECORDS)), max_size=4), max_size=6))
-def test_each_kind_is_counted_with_its_first_and_last_seq(frames):
-    """Folded over frames, or read back from what was written of it."""
-    kinds = Kinds()
-    order = []
-    for frame in frames:
-        kinds.fold(len(order) + 1, [RECORDS[kind] for kind in frame])
-        order += frame
-    assert {kind: kinds[kind].count for kind in kinds} == Counter(order)
-    for kind in kinds:
-        assert kinds[kind].first_seq == order.index(kind) + 1
-        assert kinds[kind].last_seq == len(order) - order[::-1].index(kind)
-    written = msgspec.msgpack.encode(kinds.plain())
-    assert Kinds.from_plain(msgspec.msgpack.decode(written)) == kinds
-    assert len(kinds) == len(set(order))
+def faults_of(events, *kinds):
+    """Return what an application with these events says of records of these kinds."""
+    faults = Faults()
+    for seq, kind in enumerate(kinds, 1):
+        EventDecoder(events).faults(seq, [RECORDS[kind]], faults)
+    return faults
 
 
-def test_what_is_no_record_is_no_kind():
-    """Bytes that are none are an error, not a kind of their own."""
-    with pytest.raises(msgspec.MsgspecError):
-        Kinds().fold(1, [b"\x93\x01"])
-
-
-def test_kinds_that_nobody_knows_are_refused_all_at_once():
-    """Promise 4: a snapshot whose events the code does not know is noticed without reading them."""
-    kinds = Kinds()
-    kinds.fold(1, [RECORDS["Open", 1]] * 2 + [RECORDS["Close", 3]] + [RECORDS["Close", 1]] * 3)
-    kinds.check(EventDecoder({**EVENTS, ("Close", 1): FirstClose}))
-    with pytest.raises(UnknownEvent) as refused:
-        kinds.check(EventDecoder({("Close", 3): Close}))
-    opened, closed = str(refused.value).splitlines()
+def test_all_that_cannot_be_read_is_one_error():
+    """Promise 4: each fault once, with its places."""
+    kinds = [("Open", 1), ("Open", 1), ("Close", 3), ("Close", 1), ("Close", 1)]
+    assert not faults_of({**EVENTS, ("Close", 1): FirstClose}, *kinds).spans
+    opened, closed = str(faults_of({("Close", 3): Close}, *kinds).error()).splitlines()
     assert opened.startswith("seq 1 to 2, 2 events: the journal holds an event 'Open'")
-    assert closed.startswith("seq 4 to 6, 3 events: event Close has version 1 in the journal")
+    assert closed.startswith("seq 4 to 5, 2 events: event Close has version 1 in the journal")
     assert "@upcast(Close, 1)" in closed
 
 
-def test_retired_kinds_are_known():
+def test_retired_kinds_can_be_read():
     """Whatever their version."""
-    kinds = Kinds()
-    kinds.fold(1, RECORDS.values())
-    kinds.check(EventDecoder({("Open", ANY_VERSION): Retired, ("Close", ANY_VERSION): Retired}))
+    events = {("Open", ANY_VERSION): Retired, ("Close", ANY_VERSION): Retired}
+    assert not faults_of(events, *RECORDS).spans
+
+
+def test_what_is_no_record_is_passed_over():
+    """It is damage, and others tell of that."""
+    faults = Faults()
+    EventDecoder(EVENTS).faults(1, [b"\x93\x01", RECORDS["Close", 1]], faults)
+    assert [span.first_seq for span in faults.spans.values()] == [2]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +96,7 @@ def test_many_faults_are_told_in_part():
     assert lines[0] == "seq 1 to 31, 2 events: fault 1"
     assert lines[1] == "seq 2: fault 2"
     assert len(lines) == 21
-    assert lines[-1] == "and 10 other faults"
+    assert lines[-1] == "seq 21 to 30, 10 events: other faults"
     assert faults.spans["fault 1"] == Span(2, 1, 31)
 
 
