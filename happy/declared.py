@@ -17,7 +17,8 @@ import attrs
 
 from happy.app import Definition
 from happy.event import Retired
-from happy.state import Table, rows_of
+from happy.state import rows_of
+from happy.table import Table
 from happy.upcast import upcasters_of, version_of
 from happy.values import hints_of
 

@@ -103,7 +103,7 @@ def unknown_kind(
     versions = {v: cls for (known, v), cls in events.items() if known == name}
     if versions:
         return _unknown_version(name, version, versions)
-    own = {known: cls for (known, _), cls in events.items() if "." not in known}
+    own = {known: cls for (known, _), cls in events.items() if not known.startswith("happy.")}
     retired = [known for known, cls in own.items() if cls is Retired]
     names = sorted(set(own) - set(retired))
     hint = _meant(name, set(fields), {known: own[known] for known in names})
