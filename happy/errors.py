@@ -107,6 +107,14 @@ class NoRoom(Unavailable):
     retry_after_s: ClassVar[int] = 10
 
 
+class NoMemory(Unavailable):
+    """The state is as large as it may be, or the machine has no more: see ``happy.memory``."""
+
+    smtp_code = 452
+    smtp_status = "4.3.1"
+    retry_after_s: ClassVar[int] = 10
+
+
 class NotOpen(Unavailable):
     """The application is still replaying, or is closing."""
 

@@ -28,19 +28,31 @@ class EventMeta:
 
     name: str
     version: int
+    frees_memory: bool = False
+    """Whether it is taken though memory is full."""
 
 
 @overload
 def event(cls: type[T], /) -> type[T]: ...
 @overload
-def event(*, version: int = 1, name: str | None = None) -> Callable[[type[T]], type[T]]: ...
+def event(
+    *, version: int = 1, name: str | None = None, frees_memory: bool = False
+) -> Callable[[type[T]], type[T]]: ...
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field, attrs.Factory))
-def event(cls: Any = None, /, *, version: int = 1, name: str | None = None) -> Any:
+def event(
+    cls: Any = None,
+    /,
+    *,
+    version: int = 1,
+    name: str | None = None,
+    frees_memory: bool = False,
+) -> Any:
     """Declare an event: a frozen attrs class, known to the journal by ``name`` and ``version``.
 
-    ``name`` is the class's own name unless given; give it when you rename the class. Raises
+    ``name`` is the class's own name unless given; give it when you rename the class. With
+    ``frees_memory`` it is taken even when memory is full, as what deletes rows should be. Raises
     ``DefinitionError`` when a field could change after it was journaled (a list, a dict).
     """
 
@@ -48,7 +60,7 @@ def event(cls: Any = None, /, *, version: int = 1, name: str | None = None) -> A
         made = attrs.frozen(cls, slots=True)
         if version < 1:
             raise DefinitionError(f"event {made.__name__}: version must be 1 or more")
-        meta = EventMeta(name or made.__name__, version)
+        meta = EventMeta(name or made.__name__, version, frees_memory)
         made.__happy_event__ = meta  # type: ignore[attr-defined]
         check_immutable(made, "event")
         return made

@@ -11,6 +11,7 @@ from attrs.validators import gt, instance_of
 
 KIB = 1024
 MIB = 1024 * KIB
+TIB = 1024 * 1024 * MIB
 
 
 def _bound(default: int) -> int:
@@ -30,6 +31,10 @@ class Limits:
     event_bytes_max: int = _bound(8 * MIB)  # one event always fits a frame; larger is a blob
     keys_remembered_max: int = _bound(100_000)  # idempotency keys kept, the oldest go first
     key_chars_max: int = _bound(255)  # as the peers that take Idempotency-Key do
+
+    # Memory. Full means 503 and 452 for new events; see happy.memory.
+    memory_bytes_max: int = _bound(1 * TIB)  # the state, as estimated; no bound unless it is set
+    memory_free_bytes_min: int = _bound(128 * MIB)  # left to the machine: else all of it crawls
 
     # Journal.
     segment_bytes_max: int = _bound(64 * MIB)  # etcd's size: prepared in a moment, copied easily

@@ -45,6 +45,7 @@ from happy.journal.disk import Disk
 from happy.journal.frame import Kind
 from happy.lifecycle import Mood, step
 from happy.limits import Limits
+from happy.memory import MemoryWatch
 from happy.opening import open_application
 from happy.order import Batch, Order, check_fingerprint
 from happy.own_events import OwnEvents
@@ -76,6 +77,7 @@ class Stream:
         self._answers = Answers(name)
         self._own = OwnEvents(self.submit, world.clock)
         self._machine: Machine
+        self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
         self._disk_full = False
@@ -109,6 +111,14 @@ class Stream:
         end = opened.tail.position
         self._pen = Pen(self.name, opened.appender, self._world, end.time_ns)
         self._order = Order(end.next_seq, self.limits)
+        self._memory = MemoryWatch(
+            self.name,
+            self._machine.state,
+            self._machine.outbox,
+            self.limits,
+            self._world.clock,
+            self._world.footprint,
+        )
         self.debts = Debts(self.name, self._machine.outbox, self._world, self._own.submit)
         self.mood = step(self.mood, Mood.OPEN)
 
@@ -116,6 +126,7 @@ class Stream:
         """Tell the application what the configuration says, if that is news; perform debts."""
         keys_max = self.limits.keys_remembered_max
         configured = Configured(configured.settings, configured.domains, keys_max)
+        self._memory.touch()
         self._own.configure(configured, self._is_news)
         self.debts.look()
         self._idle.touch()
@@ -148,6 +159,7 @@ class Stream:
         """Put a prepared event in the order; see ``happy.app.StreamPort``."""
         if self.mood is not Mood.OPEN:
             raise self._not_open()
+        self._memory.check(prepared.event)
         self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
         self._pump()
 
@@ -197,6 +209,7 @@ class Stream:
             "waiting": len(self._order),
             "owed": len(machine.outbox),
             "disk_full": self._disk_full,
+            "memory": self._memory.status(),
             "failed": machine.failed,
             "keys": len(machine.keys),
         }
@@ -222,6 +235,7 @@ class Stream:
                 return answer
             if self._order.join_twin(key, exchange.fingerprint, waiter):
                 return answer
+        self._memory.check(event)
         record = encode(event, exchange.source, key, exchange.fingerprint)
         self._order.admit(record, self._decoder.read_back(record), waiter)
         self._pump()
@@ -257,6 +271,7 @@ class Stream:
                 self._answers.release(waiter, entry.seq, outcome)
         self.debts.look()
         self._idle.touch()
+        self._memory.touch()
         self._look_if_drained()
 
     def _not_durable(self, failure: Failure, batch: Batch) -> Failure | None:

@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from happy.footprint import Footprint, read_footprint
+
 Work = Callable[[], Any]
 Run = Callable[[Work], Deferred[Any]]
 """Runs a function where it may block; fires with what it returns."""
@@ -35,6 +37,8 @@ class World:
     random_bytes: Callable[[int], bytes]
     random_of: Callable[[int], Any]
     """Returns a ``random.Random`` for a seed."""
+    footprint: Callable[[], Footprint] = lambda: Footprint(None, None)
+    """Returns what memory the process takes and the machine has left."""
 
 
 class JournalThread:
@@ -94,5 +98,7 @@ def real_world(reactor: Any, name: str) -> tuple[World, JournalThread]:
     def run_aside(work: Work) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    world = World(reactor, time.time_ns, thread.run, run_aside, os.urandom, random.Random)
+    world = World(
+        reactor, time.time_ns, thread.run, run_aside, os.urandom, random.Random, read_footprint
+    )
     return world, thread

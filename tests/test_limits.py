@@ -27,8 +27,8 @@ def test_every_bound_is_a_whole_number_above_zero(field):
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_every_bound_says_what_it_counts(field):
-    """The unit stands in the name: times end in ``_s`` or ``_ms``, counts and sizes in ``_max``."""
-    assert field.name.endswith(("_max", "_s", "_ms"))
+    """The unit is in the name: times end in ``_s`` or ``_ms``, sizes in ``_max`` or ``_min``."""
+    assert field.name.endswith(("_max", "_min", "_s", "_ms"))
 
 
 def test_bounds_agree_with_each_other():

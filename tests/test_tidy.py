@@ -31,8 +31,8 @@ FLOORS = {
     ],
     "disk": ["journal"],
     "join": [
-        "world", "answers", "debts", "idle", "opening", "own_events", "pen", "recall",
-        "snapshotting", "stream",
+        "world", "answers", "debts", "footprint", "idle", "memory", "opening", "own_events",
+        "pen", "recall", "snapshotting", "stream",
     ],
     "doors": ["wire", "split"],
     "house": [""],

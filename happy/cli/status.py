@@ -35,6 +35,11 @@ class _Door(msgspec.Struct):
     where: str
 
 
+class _Memory(msgspec.Struct):
+    level: str
+    state_bytes: int
+
+
 class _Application(msgspec.Struct):
     name: str
     mood: str
@@ -43,6 +48,7 @@ class _Application(msgspec.Struct):
     owed: int
     failed: int
     doors: list[_Door]
+    memory: _Memory | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -115,17 +121,26 @@ def _ask(data: Path, command: bytes) -> bytes:
 
 def _show_applications(answer: _Answer) -> None:
     write_table(
-        ("application", "mood", "last seq ", "waiting ", "owed ", "failed ", "doors"),
+        ("application", "mood", "last seq ", "waiting ", "owed ", "failed ", "state ", "doors"),
         [
             (
                 app.name,
                 app.mood,
                 *map(str, (app.seq, app.waiting, app.owed, app.failed)),
+                _shown(app.memory),
                 "\n".join(f"{door.kind} {door.where}" for door in app.doors),
             )
             for app in answer.apps
         ],
     )
+
+
+def _shown(memory: _Memory | None) -> str:
+    """Return what the state takes, and a word when that is much."""
+    if memory is None:
+        return "?"
+    size = short_bytes(memory.state_bytes)
+    return size if memory.level == "roomy" else f"{size}, {memory.level}"
 
 
 def _show_journals(data: Path, as_json: bool) -> None:
