@@ -21,6 +21,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
 from happy.event import Entry, Retired, event_meta
 from happy.reading import MISFITS, Readers
+from happy.strict_json import decode_json
 from happy.unreadable import Faults
 
 T = TypeVar("T")
@@ -264,11 +265,9 @@ def to_json(value: Any) -> bytes:
 def from_json(data: bytes, cls: type[T]) -> T:
     """Return JSON as an attrs class; ``BadRequest`` lists every fault with its path."""
     try:
-        plain = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise BadRequest("the body is JSON in too many levels") from None
+        plain = decode_json(data)
+    except ValueError as error:
+        raise BadRequest(f"the body cannot be read: {error}") from None
     return from_plain(plain, cls)
 
 

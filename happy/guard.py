@@ -59,8 +59,8 @@ _BY_ITSELF: Final = frozenset(
         "logging.handlers", "pdb",
     }
 )  # fmt: skip
-_CALLERS: Final = frozenset({"happy.apply", "happy.stream", "happy.cli.past"})
-"""Who calls handlers and queries: what is further out is none of theirs."""
+_CALLERS: Final = frozenset({"happy.apply", "happy.stream", "happy.upcast", "happy.cli.past"})
+"""Who calls handlers, queries and upcasters: what is further out is none of theirs."""
 
 _inside: Final[set[int]] = set()
 watcher: Watch | None = None

@@ -26,6 +26,7 @@ from happy.journal.snapshot_format import Block, Description, Section
 from happy.schema import fields_schema, schema_of
 from happy.table import Table
 from happy.undo import fields_of
+from happy.unreadable import Faults
 from happy.upcast import version_of
 from happy.values import hints_of
 
@@ -255,6 +256,7 @@ class Image:
         self.check_fits(description)
         parts = {part.name: part for part in self._parts}
         kinds: Kinds = {}
+        faults = Faults()
         for block in blocks:
             name = description.sections[block.section].name
             part = parts.get(name)
@@ -266,5 +268,7 @@ class Image:
                 continue
             for kind in items:
                 kinds[kind.type, kind.version] = kind
-                decoder.entry(kind.seq, kind.time_ns, kind.record)
+                decoder.faults(kind.seq, (kind.record,), faults)
+            if faults.spans:
+                raise faults.error()
         return kinds

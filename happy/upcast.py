@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from happy.errors import CannotUpcast, DefinitionError
+from happy.guard import closed
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 F = TypeVar("F", bound=Upcaster)
@@ -118,7 +119,8 @@ def bring_up(cls: type, version: int, fields: dict[str, Any]) -> dict[str, Any]:
 
 def _step(cls: type, version: int, function: Upcaster, fields: dict[str, Any]) -> dict[str, Any]:
     try:
-        made = function(fields)
+        with closed:
+            made = function(fields)
     except MemoryError:
         raise
     except Exception as error:

@@ -24,7 +24,7 @@ FLOORS = {
     "pure": [
         "app", "apply", "codec", "context", "effects", "guard", "http_routes", "order",
         "parameters", "purity", "routes", "row_diff", "state", "touched",
-        "declared", "reading", "row", "strict_twin", "unreadable", "upcast",
+        "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
         "digest", "index", "lookup", "table", "undo", "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
         "exact", "image", "items", "schema", "journal.snapshot_format",

@@ -17,7 +17,7 @@ import happy
 from happy import App, DefinitionError, Table, event, handles, row, state, table, upcast
 from happy.app import definition_of
 from happy.codec import EventDecoder, encode
-from happy.errors import CannotUpcast, UnknownEvent
+from happy.errors import CannotUpcast, Nondeterministic, UnknownEvent
 from happy.event import Retired
 from happy.journal.names import segment_name
 from happy.limits import Limits
@@ -283,6 +283,22 @@ def test_an_upcaster_that_fails_is_named(function, words):
     upcast(step, 2)(function)
     with pytest.raises(CannotUpcast, match=words):
         bring_up(step, 2, {})
+
+
+def test_an_upcaster_touches_no_files(tmp_path):
+    """Promise 4: it is closed in as a handler is; what it made yesterday it makes for ever."""
+    step = three()
+    upcast(step, 2)(lambda old: {"number": tmp_path.joinpath("number").write_text("1")})
+    with pytest.raises(CannotUpcast, match=r"Step version 2 .* raised Nondeterministic: .*files"):
+        bring_up(step, 2, {})
+    assert not tmp_path.joinpath("number").exists()
+
+
+def test_an_upcaster_that_reads_the_clock_is_refused_when_it_is_defined(monkeypatch):
+    """Promise 4: its code is read as that of handlers is."""
+    source = ORPHAN.replace("return old", "return {**old, 'at': time.time()}") + OTHER
+    with pytest.raises(Nondeterministic, match=r"time.time .*reads the clock"):
+        definition_of(module_with("import time\n" + source, monkeypatch).Other)
 
 
 def test_an_upcaster_that_runs_out_of_memory_is_no_fault_of_the_journal():
