@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -36,7 +36,11 @@ from happy.event import (
     TimerFired,
 )
 from happy.guard import closed
+from happy.outcomes import OutcomeDigest
 from happy.undo import Undo
+
+if TYPE_CHECKING:
+    from happy.marks import DigestMark
 
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
 _OURS: Final = frozenset((Configured, *SETTLING))  # one look for all the other events
@@ -69,12 +73,12 @@ class Keys:
     def __len__(self) -> int:
         return len(self._known)
 
+    def __iter__(self) -> Iterator[tuple[str, Remembered]]:
+        return iter(self._known.items())
+
     def get(self, key: str) -> Remembered | None:
         """Return what became of a key, or None when it is new or forgotten."""
         return self._known.get(key)
-
-    def __iter__(self) -> Iterator[tuple[str, Remembered]]:
-        return iter(self._known.items())
 
     def put_back(self, key: str, remembered: Remembered) -> None:
         """Remember as an image says it: too many, where fewer are to be kept since the last."""
@@ -116,6 +120,10 @@ class Machine:
         self.seq = 0
         self.time_ns = 0
         self.failed = 0
+        self.outcomes = OutcomeDigest()
+        self.agreed: DigestMark | None = None
+        """What it last was known to be right as: the mark that its replay agreed with, or what
+        the snapshot said that it began with."""
         self._app = definition.app
         self._handlers = definition.handlers
         self._undo = Undo(self.state)
@@ -150,6 +158,7 @@ class Machine:
             self.seq = seq
             self.time_ns = entry.time_ns
         self._undo.tidy()
+        self.outcomes.add(outcomes)
         return outcomes
 
     def digest(self) -> str:

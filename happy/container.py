@@ -65,10 +65,10 @@ class Hosted:
         self.doors = doors_of(self.app, config, container, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
 
-    def open(self, *, accept_tail_loss: bool) -> None:
+    def open(self, *, accept_tail_loss: bool, accept_divergence: bool) -> None:
         """Replay the journal; ``StartError`` says why not."""
         try:
-            self.stream.open(accept_tail_loss=accept_tail_loss)
+            self.stream.open(accept_tail_loss=accept_tail_loss, accept_divergence=accept_divergence)
         except NoRoom:
             raise StartError(
                 f"{self.config.name}: {self._path}: the disk is too full to start"
@@ -127,7 +127,8 @@ class Container(Service):
     ``give_up`` is called when the container cannot start or cannot go on, with the sentence that
     the log has by then; it must end the process with a status that is not 0.
     ``accept_tail_loss`` names the applications whose journals are opened though their ends may
-    be damaged.
+    be damaged, ``accept_divergence`` those whose replays count though they are not what was
+    answered.
     """
 
     name = "happy"
@@ -139,9 +140,11 @@ class Container(Service):
         give_up: Callable[[str], None],
         *,
         accept_tail_loss: Collection[str] = (),
+        accept_divergence: Collection[str] = (),
     ) -> None:
         self._config = config
         self._accept_tail_loss = accept_tail_loss
+        self._accept_divergence = accept_divergence
         self._reactor = reactor
         self._give_up = give_up
         self._ports: list[IListeningPort] = []
@@ -170,7 +173,11 @@ class Container(Service):
         opened: list[Hosted] = []
         try:
             for hosted in self.hosted:
-                hosted.open(accept_tail_loss=hosted.config.name in self._accept_tail_loss)
+                name = hosted.config.name
+                hosted.open(
+                    accept_tail_loss=name in self._accept_tail_loss,
+                    accept_divergence=name in self._accept_divergence,
+                )
                 opened.append(hosted)
             self._open_access_log()
         except HappyError as error:

@@ -46,12 +46,12 @@ def packed(value: Any) -> bytes:
 def packed_reply(value: Any) -> bytes:
     """Return whatever a handler may reply as msgpack; the order of sets and dicts is no part."""
     try:
-        return _encode_unordered(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
+        try:
+            return _encode_unordered(value)
+        except (TypeError, ValueError, OverflowError):
+            return _encode_unordered(_spelt_out(value))
     except RecursionError:  # it holds itself
         return _encode(type(value).__qualname__)
-    return _encode_unordered(_spelt_out(value))
 
 
 def sum_of(things: Iterable[tuple[Any, ...]]) -> int:
@@ -164,7 +164,7 @@ def _spelt_out(value: Any) -> Any:  # noqa: PLR0911 - a table of types
         case str():
             return ["text", value.encode("utf-8", "surrogatepass")]
         case int():
-            return ["int", str(int(value))]
+            return ["int", hex(value)]  # decimal digits are limited by Python
         case list() | tuple():
             return [_spelt_out(item) for item in value]
         case set() | frozenset():

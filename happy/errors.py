@@ -199,5 +199,14 @@ class UnfitSnapshot(BadSnapshot):
     """A snapshot is whole, and of another state than the application's: it is not used."""
 
 
+class Diverged(JournalError):
+    """A replay came to something else than the journal says, within this range of seqs."""
+
+    def __init__(self, message: str, first_seq: int, last_seq: int) -> None:
+        super().__init__(message)
+        self.first_seq = first_seq
+        self.last_seq = last_seq
+
+
 class SyncFailed(JournalError):
     """The disk did not take what was promised to be durable; the process must end."""

@@ -23,6 +23,7 @@ from happy.errors import UnfitSnapshot
 from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply
 from happy.items import Items
 from happy.journal.snapshot_format import Block, Description, Section
+from happy.outcomes import OutcomeDigest
 from happy.schema import fields_schema, schema_of
 from happy.table import Table
 from happy.undo import fields_of
@@ -122,10 +123,16 @@ _OUTCOMES: Final[dict[str, Callable[..., Outcome]]] = {
 }
 
 
+def _put_outcomes(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+    (image,) = items
+    machine.outcomes = OutcomeDigest(image)
+
+
 _PARTS: Final = (
     Part("machine", Items(), lambda _: 2, _take_counters, _put_counters),
     Part("outbox", Items(), lambda m: len(m.outbox), _take_owed, _put_owed),
     Part("keys", Items(), lambda m: len(m.keys), _take_keys, _put_keys),
+    Part("outcomes", Items(), lambda _: 1, lambda m: [m.outcomes.image()], _put_outcomes),
 )
 
 

@@ -38,6 +38,7 @@ class Limits:
 
     # Journal.
     segment_bytes_max: int = _bound(64 * MIB)  # etcd's size: prepared in a moment, copied easily
+    digest_events_max: int = _bound(10_000)  # what a divergence is narrowed down to
     journal_idle_mark_ms: int = _bound(50)  # a pause as long: then the last frame is vouched for
 
     # HTTP.

@@ -9,10 +9,11 @@ import msgspec
 from attrs import frozen
 from twisted.logger import Logger
 
+from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder
-from happy.errors import Ambiguous, Corrupt, NotAJournal, UnknownEvent
+from happy.errors import Ambiguous, Corrupt, Diverged, NotAJournal, UnknownEvent
 from happy.event import Entry
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
@@ -20,6 +21,7 @@ from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT
 from happy.journal.replay import Reader, Tail, Torn, trace_of
 from happy.limits import Limits
+from happy.marks import Accepts, Marker, compare, mark_in, never
 from happy.recall import Recall, Recalled
 from happy.unreadable import all_unknown
 from happy.world import World
@@ -35,6 +37,7 @@ class Opened:
     machine: Machine
     appender: Appender
     tail: Tail
+    marker: Marker
     recalled: Recalled | None
     """The snapshot that it began with, if any; the machine has moved on since."""
     behind: Behind
@@ -49,8 +52,15 @@ class Behind:
     seconds: float
 
 
-def replay_frame(machine: Machine, decoder: EventDecoder, frame: Frame) -> None:
-    """Apply a frame's events to a machine; marks change nothing."""
+def replay_frame(
+    machine: Machine, decoder: EventDecoder, frame: Frame, accepts: Accepts = never
+) -> None:
+    """Apply a frame's events to a machine, or compare it with a digest mark.
+
+    Marks change nothing. Raises ``Diverged`` where the two differ and that is not accepted.
+    """
+    if frame.kind is Kind.DIGEST_MARK:
+        compare(machine, mark_in(frame), accepts)
     machine.apply(list(entries_of(decoder, frame)))
 
 
@@ -82,6 +92,7 @@ def open_application(  # noqa: PLR0913 - all it is made of
     limits: Limits,
     *,
     accept_tail_loss: bool = False,
+    accept_divergence: bool = False,
 ) -> Opened:
     """Read a locked journal to its end, or begin one; a ``JournalError`` says why not."""
 
@@ -94,14 +105,22 @@ def open_application(  # noqa: PLR0913 - all it is made of
     start = None if recalled is None else recalled.start
     reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss, start=start)
     machine = None if recalled is None else recalled.machine
+    acceptance = Acceptance(disk, now=accept_divergence, start=start)
     begun_s, seq = world.clock.seconds(), machine.seq if machine is not None else 0
     try:
-        machine = _replay(name, recall, machine, decoder, reader)
+        machine = _replay(name, recall, machine, decoder, reader, acceptance)
     except Corrupt as error:
         raise recall.explain(error) from None
     except Ambiguous as error:
         raise Ambiguous(
             f"{error}, or start once with --accept-tail-loss {name}, which cuts it off"
+        ) from None
+    except Diverged as error:
+        raise Diverged(
+            f"{error}; or start once with --accept-divergence {name}, which goes on from what "
+            "this replay makes of it",
+            error.first_seq,
+            error.last_seq,
         ) from None
     tail = reader.tail
     if tail is None:
@@ -114,16 +133,24 @@ def open_application(  # noqa: PLR0913 - all it is made of
         machine = recall.new_machine(journal_id)
     behind = Behind(machine.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
     _report(name, behind, reader)
+    acceptance.report(name)
     if accept_tail_loss and (reader.torn is None or not reader.torn.accepted):
         log.warn("{name}: nothing had to be lost: leave --accept-tail-loss away", name=name)
     if NEXT_SEGMENT in disk.names():
         disk.remove(NEXT_SEGMENT)
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
-    return Opened(journal_id, machine, appender, tail, recalled, behind)
+    accepting = acceptance.first is not None
+    marker = Marker(machine, limits.digest_events_max, world.time_ns(), accepting=accepting)
+    return Opened(journal_id, machine, appender, tail, marker, recalled, behind)
 
 
-def _replay(
-    name: str, recall: Recall, machine: Machine | None, decoder: EventDecoder, reader: Reader
+def _replay(  # noqa: PLR0913 - all it is made of
+    name: str,
+    recall: Recall,
+    machine: Machine | None,
+    decoder: EventDecoder,
+    reader: Reader,
+    accepts: Accepts,
 ) -> Machine | None:
     """Return a machine that everything was applied to; None when there is nothing."""
 
@@ -142,7 +169,7 @@ def _replay(
         if machine is None:
             machine = recall.new_machine(reader.segments[0].header.journal_id)
         try:
-            replay_frame(machine, decoder, frame)
+            replay_frame(machine, decoder, frame, accepts)
         except UnknownEvent as error:
             reader.only_look()
             raise all_unknown(error, decoder, chain((frame,), frames)) from None

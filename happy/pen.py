@@ -7,7 +7,7 @@ does. The writing itself is the ``appender``'s, in the journal's own thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from happy.errors import NoRoom
 from happy.journal.appender import Appender
 from happy.journal.frame import Kind
+from happy.marks import DigestMark, Marker
 from happy.world import World
 
 log = Logger()
@@ -26,11 +27,14 @@ log = Logger()
 class Pen:
     """Writes a journal for one stream; see the head of this module."""
 
-    def __init__(self, name: str, appender: Appender, world: World, time_ns: int) -> None:
+    def __init__(
+        self, name: str, appender: Appender, marker: Marker, world: World, time_ns: int
+    ) -> None:
         self.busy = False
         """Whether a write is in flight; its owner says when it has dealt with the end of it."""
         self.time_ns = time_ns
         """The moment of the last write."""
+        self._marker = marker
         self._name = name
         self._appender = appender
         self._world = world
@@ -40,23 +44,33 @@ class Pen:
         """Whether nothing was written since the last mark."""
         return self._appender.vouched
 
-    def append(self, records: Sequence[bytes]) -> Deferred[Any]:
-        """Make a batch durable; the Deferred fails as ``Appender.append`` does."""
-        time_ns = self._begin()
-        return self._world.run(partial(self._appender.append, records, time_ns))
+    def append(self, records: Sequence[bytes], digest: DigestMark | None = None) -> Deferred[Any]:
+        """Make a batch durable, and before it a digest mark.
 
-    def mark(self, kind: Kind, what: str) -> Deferred[Any]:
-        """Write a mark, or say in the log that there is no room for it."""
+        The Deferred fails as ``Appender.append`` does.
+        """
+        return self._write(self._appender.append, records, digest)
+
+    def mark(self, kind: Kind, what: str, digest: DigestMark | None = None) -> Deferred[Any]:
+        """Write a mark, and before it a digest mark; or say in the log that there is no room."""
 
         def no_room(failure: Failure) -> None:
             # No harm: the next start reads to the end, and finds all of it.
             failure.trap(NoRoom)
             log.warn("{name}: there is no room for the {what}", name=self._name, what=what)
 
-        time_ns = self._begin()
-        return self._world.run(partial(self._appender.mark, kind, time_ns)).addErrback(no_room)
+        return self._write(self._appender.mark, kind, digest).addErrback(no_room)
 
-    def _begin(self) -> int:
+    def _write(
+        self, write: Callable[..., None], what: object, digest: DigestMark | None
+    ) -> Deferred[Any]:
         self.busy = True
         self.time_ns = max(self._world.time_ns(), self.time_ns)
-        return self.time_ns
+        body = b"" if digest is None else digest.body()
+        written = self._world.run(partial(write, what, self.time_ns, body))
+        if digest is not None:
+            written.addCallback(self._digest_written, digest, self.time_ns)
+        return written
+
+    def _digest_written(self, _: object, digest: DigestMark, time_ns: int) -> None:
+        self._marker.written(digest, time_ns)

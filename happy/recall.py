@@ -20,6 +20,7 @@ from happy.image import Image, Kinds
 from happy.journal.disk import Disk
 from happy.journal.recovery import Start
 from happy.journal.snapshots import Snapshot, snapshot_names
+from happy.marks import mark_of
 
 
 @attrs.frozen
@@ -97,6 +98,7 @@ class Recall:
                 f"{snapshot.name}: what it holds has the digest {found}, and not "
                 f"{description.digest} as it was taken"
             )
+        machine.agreed = mark_of(machine)
         return Recalled(snapshot, machine, kinds)
 
     def explain(self, error: Corrupt) -> Corrupt:

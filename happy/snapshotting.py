@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder, decode_record
@@ -33,6 +34,7 @@ from happy.journal.snapshots import (
     sweep_snapshots,
     write_snapshot,
 )
+from happy.marks import Accepts
 from happy.opening import replay_frame
 from happy.recall import Recall
 
@@ -91,18 +93,20 @@ class SnapshotMaker:
         recalled = self._recall.newest(self._disk)
         if recalled is not None:
             self._machine, self._kinds = recalled.machine, recalled.kinds
-        reader = Reader(self._disk, cut=False, start=None if recalled is None else recalled.start)
+        start = None if recalled is None else recalled.start
+        reader = Reader(self._disk, cut=False, start=start)
+        accepts = Acceptance(self._disk, start=start)
         try:
             for frame in vouched_frames(reader, names[-1]):
-                self._apply(reader, frame)
+                self._apply(reader, frame, accepts)
         except Corrupt as error:
             raise self._recall.explain(error) from None
         return None if recalled is None else recalled.snapshot
 
-    def _apply(self, reader: Reader, frame: frames.Frame) -> None:
+    def _apply(self, reader: Reader, frame: frames.Frame, accepts: Accepts) -> None:
         if self._machine is None:
             self._machine = self._recall.new_machine(reader.segments[0].header.journal_id)
-        replay_frame(self._machine, self._decoder, frame)
+        replay_frame(self._machine, self._decoder, frame, accepts)
         if frame.kind is not frames.Kind.EVENTS:
             return
         self._start = Start(self._machine.seq, frame.chain, frame.time_ns)

@@ -45,6 +45,7 @@ from happy.journal.disk import Disk
 from happy.journal.frame import Kind
 from happy.lifecycle import Mood, step
 from happy.limits import Limits
+from happy.marks import Marker
 from happy.memory import MemoryWatch
 from happy.opening import open_application
 from happy.order import Batch, Order, check_fingerprint
@@ -80,16 +81,19 @@ class Stream:
         self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
+        self._marker: Marker
         self._disk_full = False
         self._drained: Deferred[None] | None = None
 
     # --- opening --------------------------------------------------------------------------
 
-    def open(self, *, accept_tail_loss: bool = False) -> None:
+    def open(self, *, accept_tail_loss: bool = False, accept_divergence: bool = False) -> None:
         """Lock the journal, replay it, and admit events from now on.
 
         Raises a ``JournalError`` when the journal cannot be used; then nothing is left open. With
-        ``accept_tail_loss``, an end that may be damaged is cut off instead of refused.
+        ``accept_tail_loss``, an end that may be damaged is cut off instead of refused; with
+        ``accept_divergence``, what a replay makes of the journal counts, though it is not what
+        was answered.
         """
         self._disk.lock()
         try:
@@ -101,6 +105,7 @@ class Stream:
                 self._world,
                 self.limits,
                 accept_tail_loss=accept_tail_loss,
+                accept_divergence=accept_divergence,
             )
             self._blobs.sweep()
         except BaseException:
@@ -109,7 +114,8 @@ class Stream:
         self.journal_id = opened.journal_id
         self._machine = opened.machine
         end = opened.tail.position
-        self._pen = Pen(self.name, opened.appender, self._world, end.time_ns)
+        self._marker = opened.marker
+        self._pen = Pen(self.name, opened.appender, opened.marker, self._world, end.time_ns)
         self._order = Order(end.next_seq, self.limits)
         self._memory = MemoryWatch(
             self.name,
@@ -212,6 +218,7 @@ class Stream:
             "memory": self._memory.status(),
             "failed": machine.failed,
             "keys": len(machine.keys),
+            "digest": self._marker.status(),
         }
 
     def _not_open(self) -> HappyError:
@@ -245,7 +252,7 @@ class Stream:
         if self._pen.busy or not self._order.waiting:
             return
         batch = self._order.take()
-        written = self._pen.append(batch.records)
+        written = self._pen.append(batch.records, self._marker.due_mark())
         written.addCallbacks(
             self._durable,
             self._not_durable,
@@ -260,8 +267,13 @@ class Stream:
             log.info("{name}: there is room again", name=self.name)
         entries = self._order.place(batch, time_ns)
         self._pen.busy = False
-        self._pump()
+        # A mark speaks of all that is in the journal, so all of it must have been applied.
+        marking = self._marker.due(entries[-1].seq)
+        if not marking:
+            self._pump()
         outcomes = self._machine.apply(entries)
+        if marking:
+            self._pump()
         self._order.settle(batch)
         for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
             entry = admitted.entry
@@ -290,9 +302,11 @@ class Stream:
     def _mark_idle(self) -> None:
         """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
         at_rest = self.mood is Mood.OPEN and not self._pen.busy and not self._disk_full
-        if not at_rest or self._pen.vouched:
+        digest = self._marker.due_mark() if at_rest else None
+        if not at_rest or (self._pen.vouched and digest is None):
             return
-        self._pen.mark(Kind.IDLE_MARK, "idle mark").addCallback(self._marked).addErrback(self._halt)
+        marked = self._pen.mark(Kind.IDLE_MARK, "idle mark", digest)
+        marked.addCallback(self._marked).addErrback(self._halt)
 
     def _marked(self, _: object) -> None:
         self._pen.busy = False
@@ -364,6 +378,5 @@ class Stream:
             if self.mood is not Mood.HALTED:
                 self.mood = step(self.mood, Mood.CLOSED)
 
-        return (
-            self._pen.mark(Kind.CLOSE_MARK, "close mark").addErrback(self._halt).addCallback(close)
-        )
+        sealed = self._pen.mark(Kind.CLOSE_MARK, "close mark", self._marker.last_mark())
+        return sealed.addErrback(self._halt).addCallback(close)

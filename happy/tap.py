@@ -28,10 +28,15 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["accept_tail_loss"] = []
+        self["accept_divergence"] = []
 
     def opt_accept_tail_loss(self, name: str) -> None:
         """Open application NAME, this once, though its journal's end may be damaged: cut it off."""
         self["accept_tail_loss"].append(name)
+
+    def opt_accept_divergence(self, name: str) -> None:
+        """Open application NAME, this once, though its replay is not what was answered."""
+        self["accept_divergence"].append(name)
 
     def postOptions(self) -> None:
         """Read the configuration before anything is forked, written or opened."""
@@ -44,11 +49,13 @@ class Options(usage.Options):
         except ConfigError as error:
             raise SystemExit(str(error)) from None
         apps = [app.name for app in self["loaded"].apps]
-        for name in self["accept_tail_loss"]:
-            if name not in apps:
-                raise usage.UsageError(
-                    f"--accept-tail-loss {name}: the applications are {', '.join(apps)}"
-                )
+        for option in ("accept_tail_loss", "accept_divergence"):
+            for name in self[option]:
+                if name not in apps:
+                    raise usage.UsageError(
+                        f"--{option.replace('_', '-')} {name}: the applications are "
+                        f"{', '.join(apps)}"
+                    )
 
 
 def makeService(options: Options) -> IService:
@@ -62,6 +69,7 @@ def makeService(options: Options) -> IService:
         reactor,
         _Ending(options.parent or {}, reactor).give_up,
         accept_tail_loss=options["accept_tail_loss"],
+        accept_divergence=options["accept_divergence"],
     )
 
 

@@ -23,7 +23,6 @@ from happy.codec import EventDecoder
 from happy.journal.disk import FileDisk
 from happy.journal.replay import Reader
 from happy.opening import replay_frame
-from happy.state import digest
 
 APPLICATION = """
 import itertools
@@ -192,11 +191,11 @@ def state_digest(path, app):
             definition, reader.segments[0].header.journal_id, random.Random
         )
         replay_frame(machine, decoder, frame)
-    return digest(machine.state)
+    return machine.digest()
 
 
 def test_verify_replays_what_was_restored(kept, data, configured):
-    """The digest is that of the state, and the events whose handlers raised are counted."""
+    """The digest is that of the machine, and the events whose handlers raised are counted."""
     config = configured()
     result = restore(kept, data / "notes", "--verify", "--config", config, "--json")
     assert result.exit_code == 0, result.stderr

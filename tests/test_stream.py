@@ -867,7 +867,7 @@ def test_closing_twice_is_closing_once(house):
 def test_closing_without_room_ends_all_the_same(house, monkeypatch):
     """Promise 7: a full disk does not keep a stream from closing, or from opening again."""
 
-    def no_room(kind, time_ns):
+    def no_room(kind, time_ns, digest):
         raise NoRoom("full")
 
     house.say(Add())

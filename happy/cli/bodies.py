@@ -20,6 +20,7 @@ from happy.codec import Record, decode_plain, decode_record
 from happy.errors import Corrupt
 from happy.event import Mail, event_meta
 from happy.journal.frame import Frame, Kind, records_of
+from happy.marks import mark_in
 
 MAIL: Final = event_meta(Mail).name
 """The type of the records that are mails."""
@@ -45,8 +46,10 @@ def records_in(frame: Frame) -> Iterator[tuple[int, Record]]:
 def checked(frame: Frame) -> list[Record]:
     """Return the records of a frame as ``records_in`` does, only faster: for reading everything.
 
-    Raises ``Corrupt`` likewise.
+    Raises ``Corrupt`` likewise, and when a digest mark is none.
     """
+    if frame.kind is Kind.DIGEST_MARK:
+        mark_in(frame)
     if frame.kind is not Kind.EVENTS:
         return []
     body, length_at, decode = frame.body, _LENGTH.unpack_from, decode_record

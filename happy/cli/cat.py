@@ -30,6 +30,7 @@ from happy.journal.disk import Disk, FileDisk
 from happy.journal.frame import Frame, Kind, SegmentHeader, encode_segment_header
 from happy.journal.recovery import after, start_of
 from happy.journal.replay import Segment
+from happy.marks import mark_in
 
 _PIECE_BYTES: Final = 1024 * 1024
 
@@ -155,7 +156,7 @@ def _header(name: str, header: SegmentHeader) -> dict[str, Any]:
 
 
 def _frame(frame: Frame) -> dict[str, Any]:
-    return {
+    plain = {
         "kind": Kind(frame.kind).name.lower(),
         "first_seq": frame.first_seq,
         "events": frame.count,
@@ -164,3 +165,7 @@ def _frame(frame: Frame) -> dict[str, Any]:
         "bytes": frame.end - frame.offset,
         "chain": frame.chain.hex(),
     }
+    if frame.kind is Kind.DIGEST_MARK:
+        mark = mark_in(frame)
+        plain |= {"state": mark.state, "outcomes": mark.outcomes, "accepting": mark.accepting}
+    return plain

@@ -110,8 +110,6 @@ def _replay(app: Application, asked: Wanted, *, as_json: bool) -> None:
 
 
 def _plain(app: Application, machine: Machine, tally: _Tally, seconds: float) -> dict[str, Any]:
-    from happy.state import digest  # noqa: PLC0415 - with the applications' world
-
     return {
         "app": app.config.name,
         "journal": str(app.path),
@@ -120,7 +118,7 @@ def _plain(app: Application, machine: Machine, tally: _Tally, seconds: float) ->
         "types": dict(tally.types.most_common()),
         "refused": tally.refused,
         "failed": tally.failed,
-        "digest": digest(machine.state),
+        "digest": machine.digest(),
         "seconds": round(seconds, 3),
         "events_per_s": round(machine.seq / max(seconds, 1e-9)),
     }

@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
 from happy.cli.bounds import Wanted
@@ -26,8 +27,8 @@ from happy.event import Entry
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame, Kind
 from happy.journal.names import segment_seq
+from happy.marks import Accepts
 from happy.opening import entries_of, replay_frame
-from happy.state import digest
 from happy.unreadable import all_unknown
 
 _BEHIND_ALL: Final = 2**63
@@ -41,7 +42,11 @@ def _tell_nobody(_done: int, _total: int) -> None:
 
 
 class Replay:
-    """A machine, and the entries to apply to it; of history only what is ``until``."""
+    """A machine, and the entries to apply to it; of history only what is ``until``.
+
+    It is compared with the journal's digest marks; ``accepts`` says what may differ, by default
+    what the journal itself says was accepted.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Replay:
         definition: Definition,
         until: Wanted | None = None,
         tell: Tell = _tell_nobody,
+        accepts: Accepts | None = None,
     ) -> None:
         disk = FileDisk(path)
         names = segment_names(disk, path)
@@ -63,13 +69,15 @@ class Replay:
         self._decoder = EventDecoder(definition.events)
         self._until = until or Wanted()
         self._tell = tell
+        self._accepts = accepts or Acceptance(disk)
         self._sizes = {name: disk.size(name) for name in names}
 
     def batches(self) -> Iterator[Iterator[Entry]]:
         """Yield the entries of each frame; they are to be applied before the next are asked for.
 
-        Raises a ``JournalError`` when the journal is damaged, or the application does not know an
-        event; entries are decoded one by one, so all before that one can be applied.
+        Raises a ``JournalError`` when the journal is damaged, the application does not know an
+        event, or comes to something else than the journal says; entries are decoded one by one,
+        so all before that one can be applied.
         """
         total = sum(self._sizes.values())
         done = size = 0
@@ -82,7 +90,7 @@ class Replay:
             if step.kind is Kind.EVENTS:
                 yield self._entries(step, found)
             elif step.first_seq == self.machine.seq + 1:
-                replay_frame(self.machine, self._decoder, step)
+                replay_frame(self.machine, self._decoder, step, self._accepts)
             self._tell(done + step.end, total)
         self._tell(total, total)
 
@@ -110,16 +118,17 @@ class Replayed:
     failed: int
     """How many handlers raised, over the whole history."""
     digest: str
-    """Of the application's state."""
+    """Of the machine: its state, and all else that history determines."""
 
 
 def replayed(path: Path, app: AppConfig) -> Replayed:
     """Replay the whole journal in a directory.
 
-    Raises ``JournalError`` when it is damaged, or the application does not know its events.
+    Raises ``JournalError`` when it is damaged, the application does not know its events, or
+    comes to something else than the journal says.
     """
     machine = Replay(path, app.definition).run()
-    return Replayed(machine.seq, machine.failed, digest(machine.state))
+    return Replayed(machine.seq, machine.failed, machine.digest())
 
 
 def last_seq(path: Path) -> int:

@@ -25,8 +25,9 @@ from happy.cli.replaying import Replay
 from happy.cli.rows import json_text
 from happy.config import load
 from happy.effects import Owed, Timer
-from happy.errors import ConfigError, JournalError, UnknownEvent
+from happy.errors import ConfigError, Diverged, JournalError, UnknownEvent
 from happy.event import Entry, FailedOutcome, Outcome, RefusedOutcome, Reply, name_of
+from happy.marks import DigestMark
 from happy.row_diff import Change, Packer, shape_of, unpacked
 from happy.touched import Watch
 
@@ -133,6 +134,11 @@ class _Kept:
     hash: bytes
 
 
+def _anything(_said: DigestMark, _diverged: Diverged) -> bool:
+    """Accept what differs from the journal: the other side is what this one is compared with."""
+    return True
+
+
 class _Side:
     """A replay that says what it comes to; the last stretch can be looked at again."""
 
@@ -144,7 +150,8 @@ class _Side:
         if order.code and not _loaded_from(Path(order.code)):
             raise ImportError(f"nothing that {order.name} is made of was found in {order.code}")
         self._watch = Watch(app.definition)
-        self._replay = Replay(Path(order.journal), self._watch.definition, Wanted(last=order.last))
+        until = Wanted(last=order.last)
+        self._replay = Replay(Path(order.journal), self._watch.definition, until, accepts=_anything)
         self._entries = (e for batch in self._replay.batches() for e in batch)
         self._packer = Packer()
         self._kept: list[_Kept] = []

@@ -40,6 +40,12 @@ class _Memory(msgspec.Struct):
     state_bytes: int
 
 
+class _Digest(msgspec.Struct):
+    seq: int
+    state: str
+    time: str
+
+
 class _Application(msgspec.Struct):
     name: str
     mood: str
@@ -49,6 +55,7 @@ class _Application(msgspec.Struct):
     failed: int
     doors: list[_Door]
     memory: _Memory | None = None
+    digest: _Digest | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -121,13 +128,24 @@ def _ask(data: Path, command: bytes) -> bytes:
 
 def _show_applications(answer: _Answer) -> None:
     write_table(
-        ("application", "mood", "last seq ", "waiting ", "owed ", "failed ", "state ", "doors"),
+        (
+            "application",
+            "mood",
+            "last seq ",
+            "waiting ",
+            "owed ",
+            "failed ",
+            "state ",
+            "digest",
+            "doors",
+        ),
         [
             (
                 app.name,
                 app.mood,
                 *map(str, (app.seq, app.waiting, app.owed, app.failed)),
                 _shown(app.memory),
+                _vouched(app.digest),
                 "\n".join(f"{door.kind} {door.where}" for door in app.doors),
             )
             for app in answer.apps
@@ -141,6 +159,11 @@ def _shown(memory: _Memory | None) -> str:
         return "?"
     size = short_bytes(memory.state_bytes)
     return size if memory.level == "roomy" else f"{size}, {memory.level}"
+
+
+def _vouched(digest: _Digest | None) -> str:
+    """Return up to where the state is vouched for, and the beginning of its digest."""
+    return "" if digest is None else f"{digest.state[:8]} at {digest.seq}\n{digest.time}"
 
 
 def _show_journals(data: Path, as_json: bool) -> None:

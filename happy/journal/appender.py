@@ -1,5 +1,8 @@
 """Writing: one frame for a batch, one write and one sync for a frame.
 
+A digest mark has no write of its own: it goes before the frame that is written anyway, in the
+same write.
+
 All of this runs in the journal's own thread, one call at a time, and each call returns only
 when the disk has what it was given. Room is taken ahead: a segment is preallocated, so that
 an append changes no file's size, and the next one is prepared when the present one is half
@@ -80,23 +83,25 @@ class Appender:
         """Whether a mark, or a segment's header, stands behind the last events."""
         return self._last is not Kind.EVENTS
 
-    def append(self, records: Sequence[bytes], time_ns: int) -> None:
+    def append(self, records: Sequence[bytes], time_ns: int, digest: bytes = b"") -> None:
         """Make a batch durable; ``time_ns`` must not be less than that of the batch before.
+
+        ``digest`` is the body of a digest mark to go before it.
 
         Raises ``NoRoom`` when nothing was written, ``SyncFailed`` when nobody can know; after
         that it writes no more.
         """
         size = sum(map(len, records)) + len(records) * _RECORD_OVERHEAD
         with self._writing(time_ns):
-            self._make_room(FRAME_HEADER_SIZE + size + 8, time_ns)
-            self._write(Kind.EVENTS, records, time_ns)
+            self._make_room(FRAME_HEADER_SIZE + size + 8 + _mark_size(digest), time_ns)
+            self._write(Kind.EVENTS, records, time_ns, digest)
             self._prepare()
 
-    def mark(self, kind: Kind, time_ns: int) -> None:
+    def mark(self, kind: Kind, time_ns: int, digest: bytes = b"") -> None:
         """Write a mark: it vouches for the frame before it. Raises as ``append``."""
         with self._writing(time_ns):
-            self._make_room(FRAME_HEADER_SIZE, time_ns)
-            self._write(kind, (), time_ns)
+            self._make_room(FRAME_HEADER_SIZE + _mark_size(digest), time_ns)
+            self._write(kind, (), time_ns, digest)
 
     @contextlib.contextmanager
     def _writing(self, time_ns: int) -> Iterator[None]:
@@ -114,7 +119,7 @@ class Appender:
             raise
 
     def _rewrite(self, start: int) -> None:
-        """Write the last frame again, and sync.
+        """Write again what was written last, and sync.
 
         It was read, and yet may not be on the disk: after a sync that failed, the page cache
         shows what is lost, and takes it for clean. Every frame before it was synced.
@@ -124,22 +129,28 @@ class Appender:
             self._disk.write(name, start, self._disk.read(name, start, end - start))
         self._disk.sync(name)
 
-    def _write(self, kind: Kind, records: Sequence[bytes], time_ns: int) -> None:
+    def _write(self, kind: Kind, records: Sequence[bytes], time_ns: int, digest: bytes) -> None:
         at = self._at
         name = self._segment.name
-        frame, chain = encode_frame(
-            kind,
-            records,
-            first_seq=at.next_seq,
-            time_ns=time_ns,
-            offset=at.offset,
-            durable_end=at.offset,
-            salt=self._segment.header.salt,
-            chain=at.chain,
-        )
-        end = at.offset + len(frame)
+        written = b""
+        chain = at.chain
+        before = ((Kind.DIGEST_MARK, (), digest),) if digest else ()
+        for what, its_records, mark in (*before, (kind, records, b"")):
+            frame, chain = encode_frame(
+                what,
+                its_records,
+                first_seq=at.next_seq,
+                time_ns=time_ns,
+                offset=at.offset + len(written),
+                durable_end=at.offset,
+                salt=self._segment.header.salt,
+                chain=chain,
+                mark=mark,
+            )
+            written = written + frame if written else frame
+        end = at.offset + len(written)
         try:
-            self._disk.write(name, at.offset, frame)
+            self._disk.write(name, at.offset, written)
             self._touch_ahead(end)
         except NoRoom:
             # Part of it may stand there, and must not be found between sectors of the next.
@@ -197,3 +208,7 @@ class Appender:
             self._prepare_at = self._at.offset + self._capacity // _PREPARE_TRIES
             return
         self._prepared = True
+
+
+def _mark_size(body: bytes) -> int:
+    return FRAME_HEADER_SIZE + len(body) + 8 if body else 0

@@ -70,7 +70,7 @@ class Tail:
     last: Kind | None
     """The kind of the last frame of this segment, None when it has none."""
     unproven: int
-    """Where the last frame begins, which no later one vouches for; the position when none."""
+    """Where the last write began, which no later one vouches for; the position when none."""
 
     @property
     def closed(self) -> bool:
@@ -260,7 +260,7 @@ class Reader:
                 self.size_bytes += found.end - found.offset
                 yield found
             last = found.kind
-            unproven = found.offset
+            unproven = min(max(found.durable_end, SEGMENT_HEADER_SIZE), found.offset)
             position = after(found)
             self._look_for_start(segment.name, position)
         self._judge(segment.name, position.offset, position.next_seq, found, place)
