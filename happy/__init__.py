@@ -30,6 +30,7 @@ from happy.http_routes import Answer, HttpRoutes
 from happy.message import Mailbox, compose, parse_header
 from happy.routes import MailRoutes
 from happy.row import row
+from happy.schedule import every
 from happy.state import state, table
 from happy.table import Table
 from happy.upcast import upcast
@@ -61,6 +62,7 @@ __all__ = [
     "Unavailable",
     "compose",
     "event",
+    "every",
     "handles",
     "parse_header",
     "query",

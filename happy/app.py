@@ -33,6 +33,7 @@ from happy.event import (
 from happy.http_routes import HttpRoutes
 from happy.purity import check_pure
 from happy.routes import MailRoutes, check_handler
+from happy.schedule import Schedule, schedules_of
 from happy.state import is_state, rows_of
 from happy.upcast import check_upcasters, upcasters_of
 
@@ -220,6 +221,7 @@ class Definition:
     handlers: Mapping[type, Handler]
     events: Mapping[tuple[str, int], type]
     """Every event type that may stand in the journal, by name and version."""
+    schedules: tuple[Schedule, ...] = ()
 
 
 def definition_of(app: type[App]) -> Definition:
@@ -247,7 +249,7 @@ def definition_of(app: type[App]) -> Definition:
     _check_no_orphans(app)
     upcasters = [function for cls in versioned for function in upcasters_of(cls).values()]
     check_pure([*functions_of(app), *upcasters], state)
-    return Definition(app, state, handlers, events)
+    return Definition(app, state, handlers, events, schedules_of(app, handlers))
 
 
 def functions_of(app: type[App]) -> list[Callable[..., Any]]:

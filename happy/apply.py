@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
+import msgspec
 
 from happy.app import Definition
-from happy.codec import settings_from_bytes
+from happy.codec import EventDecoder, settings_from_bytes
 from happy.context import Context
 from happy.digest import Sum, hexdigest
 from happy.effects import SETTLING, Outbox, Timer
@@ -33,17 +34,21 @@ from happy.event import (
     Outcome,
     RefusedOutcome,
     Reply,
+    Scheduled,
+    ScheduleFired,
     TimerFired,
 )
 from happy.guard import closed
 from happy.outcomes import OutcomeDigest
+from happy.schedule import Schedules
 from happy.undo import Undo
 
 if TYPE_CHECKING:
     from happy.marks import DigestMark
 
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
-_OURS: Final = frozenset((Configured, *SETTLING))  # one look for all the other events
+# One look for all the other events.
+_OURS: Final = frozenset((Configured, Scheduled, ScheduleFired, *SETTLING))
 
 
 class RandomSource(Protocol):
@@ -115,6 +120,7 @@ class Machine:
         self.journal_id = journal_id
         self.state = definition.state()
         self.outbox = Outbox()
+        self.schedules = Schedules()
         self.configured = Configured(b"")
         self.keys = Keys(self.configured.keys_remembered_max)
         self.seq = 0
@@ -127,7 +133,8 @@ class Machine:
         self._app = definition.app
         self._handlers = definition.handlers
         self._undo = Undo(self.state)
-        self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)))
+        self._decoder = EventDecoder(definition.events)
+        self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)), self.outbox)
 
     def apply(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Apply entries in their order; one outcome each.
@@ -171,6 +178,7 @@ class Machine:
             (
                 self._undo.digest(),
                 self.outbox.digest(),
+                tuple(self.schedules),
                 self.keys.digest(),
                 self.configured,
                 self.failed,
@@ -202,23 +210,54 @@ class Machine:
         return self._ours(entry) if type(entry.event) in _OURS else self._tell(entry, entry.event)
 
     def _ours(self, entry: Entry) -> Outcome:
-        """Apply an event of happy's own; what it means to us comes last, if nothing broke off."""
+        """Take in a fact, and let a handler see it; the fact stays when the handler raises.
+
+        Only what is raised from here, and is no outcome, takes it back.
+        """
         event = entry.event
         if isinstance(event, Configured):
             return self._configure(entry, event)
-        if isinstance(event, TimerFired):
-            owed = self.outbox.get((event.event_seq, event.n))
-            if owed is None or not isinstance(owed.effect, Timer):
-                return Reply(None)
-            outcome = self._tell(entry, owed.effect.event)
-        else:
-            outcome = self._tell(entry, event)
-        self.outbox.settle(event)
+        places = self.schedules.places
+        try:
+            brought, due_ns = self._take_in(entry)
+            outcome = self._tell(entry, brought, due_ns)
+        except BaseException:
+            self.outbox.rollback()
+            self.schedules.places = places
+            raise
+        self.outbox.commit()
         return outcome
 
-    def _tell(self, entry: Entry, event: object) -> Outcome:
+    def _take_in(self, entry: Entry) -> tuple[object, int | None]:
+        """Return the event that a handler is to see (None: nobody), and when it was due."""
+        event = entry.event
+        match event:
+            case Scheduled():
+                self.schedules.declare(event, entry.time_ns)
+            case ScheduleFired(name, due_ns, record):
+                if not self.schedules.fire(event):
+                    return None, None
+                return self._scheduled_event(entry.seq, name, record), due_ns
+            case _:
+                owed = self.outbox.settle(event)
+                if isinstance(event, TimerFired):
+                    if owed is None:
+                        return None, None
+                    assert isinstance(owed.effect, Timer)
+                    return owed.effect.event, owed.due_ns
+        return event, None
+
+    def _scheduled_event(self, seq: int, name: str, record: bytes) -> object:
+        try:
+            return self._decoder.entry(seq, 0, record).event
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise UnknownEvent(
+                f"seq {seq}: what the schedule {name!r} brought is no event: {error}"
+            ) from None
+
+    def _tell(self, entry: Entry, event: object, due_ns: int | None = None) -> Outcome:
         handler = self._handlers.get(type(event))
-        return Reply(None) if handler is None else self._run(handler, entry, event)
+        return Reply(None) if handler is None else self._run(handler, entry, event, due_ns)
 
     def _settings_of(self, seq: int, configured: Configured) -> Any:
         cls = self._app.Settings
@@ -246,10 +285,12 @@ class Machine:
         self.configured = configured
         return outcome
 
-    def _run(self, handler: Callable[..., Any], entry: Entry, event: object) -> Outcome:
+    def _run(
+        self, handler: Callable[..., Any], entry: Entry, event: object, due_ns: int | None = None
+    ) -> Outcome:
         context = self._context
         undo = self._undo
-        context.enter(entry.seq, entry.time_ns)
+        context.enter(entry.seq, entry.time_ns, due_ns)
         undo.save()
         try:
             value = handler(self.state, event, context)
@@ -257,7 +298,10 @@ class Machine:
                 raise TypeError(  # noqa: TRY301 - as if the handler had raised it
                     f"a handler returned {value!r}: a reply is a value, never awaited"
                 )
-            undo.commit()
+            if context.owed or context.cancelled:
+                self._settle_up()
+            else:
+                undo.commit()
         except Refused as no:
             undo.rollback()
             return RefusedOutcome(str(no), no.http_status, no.smtp_code, no.smtp_status)
@@ -271,10 +315,23 @@ class Machine:
         except BaseException:
             undo.rollback()
             raise
-        if context.owed:
-            for owed in context.owed:
-                self.outbox.owe(owed)
         return Reply(value)
+
+    def _settle_up(self) -> None:
+        """Keep what the handler did, its debts too: all of it, or nothing and raise."""
+        context, outbox = self._context, self.outbox
+        before = outbox.changes
+        try:
+            for owed in context.owed:
+                outbox.owe(owed)
+            for timer_id in context.cancelled:
+                outbox.cancel(timer_id)
+            self._undo.commit()
+        except BaseException:
+            outbox.rollback(before)
+            raise
+        if not before:
+            outbox.commit()
 
 
 def seed_of(journal_id: bytes, seq: int) -> int:

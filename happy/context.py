@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from happy.effects import Call, Effect, EffectId, Owed, SendMail, Timer
+from happy.effects import Call, Effect, EffectId, Outbox, Owed, SendMail, Timer
 from happy.event import Blob, event_meta, moment, nanoseconds
 
 _ADDRESS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])+')
@@ -21,12 +21,17 @@ class Context:
     backwards), ``random`` a ``random.Random`` that draws the same on every replay.
     ``settings`` and ``domains`` are what the configuration said when the event came.
     ``recipient`` is the address that a mail route matched.
+    ``due`` is the moment that a timer or schedule was to bring the event, never after ``time``
+    but for a clock that was set back; None for an event that came by itself.
     """
 
     __slots__ = (
+        "_outbox",
         "_random",
         "_random_of",
+        "cancelled",
         "domains",
+        "due_ns",
         "owed",
         "recipient",
         "seq",
@@ -34,8 +39,9 @@ class Context:
         "time_ns",
     )
 
-    def __init__(self, random_of: Callable[[int], Any]) -> None:
+    def __init__(self, random_of: Callable[[int], Any], outbox: Outbox) -> None:
         self._random_of = random_of
+        self._outbox = outbox
         self._random: Any = None
         self.settings: Any = None
         self.domains: tuple[str, ...] = ()
@@ -46,18 +52,25 @@ class Context:
         self.settings = settings
         self.domains = domains
 
-    def enter(self, seq: int, time_ns: int) -> None:
+    def enter(self, seq: int, time_ns: int, due_ns: int | None = None) -> None:
         """Make ready for the next event; for the machine."""
         self.seq = seq
         self.time_ns = time_ns
         self.recipient = ""
         self.owed: list[Owed] = []
+        self.cancelled: tuple[EffectId, ...] = ()
+        self.due_ns = due_ns
         self._random = None
 
     @property
     def time(self) -> datetime:
         """The moment of the event, to the microsecond."""
         return moment(self.time_ns)
+
+    @property
+    def due(self) -> datetime | None:
+        """When the timer or schedule that brought this event was due; None when none did."""
+        return None if self.due_ns is None else moment(self.due_ns)
 
     @property
     def random(self) -> Any:
@@ -121,6 +134,21 @@ class Context:
     def at(self, when: datetime, event: object) -> EffectId:
         """Owe ``event`` to this application at a moment, at once when it is past."""
         return self._timer(nanoseconds(when), event)
+
+    def cancel(self, timer_id: EffectId) -> bool:
+        """Owe a timer's event no more; say whether it was still owed.
+
+        A timer that has fired, or is being handled now, is not; nor is one that nobody set.
+        """
+        event_seq, n = timer_id
+        if event_seq == self.seq:
+            owed = self.owed[n] if 0 <= n < len(self.owed) else None
+        else:
+            owed = self._outbox.get((event_seq, n))
+        if owed is None or not isinstance(owed.effect, Timer) or owed.id in self.cancelled:
+            return False
+        self.cancelled = (*self.cancelled, owed.id)
+        return True
 
     def _timer(self, due_ns: int, event: object) -> EffectId:
         event_meta(type(event))

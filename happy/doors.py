@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from functools import partial
 from typing import Any, Protocol
 
@@ -89,7 +88,7 @@ def runners_of(
         limits=config.limits,
         identity=container.mail.hostname,
         clock=reactor,
-        time_ns=time.time_ns,
+        time_ns=stream.clock.now_ns,
         chance=random.SystemRandom(),
     )
     call = CallOut(

@@ -66,7 +66,7 @@ class Timer:
 Effect = SendMail | Call | Timer
 
 
-@attrs.define
+@attrs.frozen
 class Owed:
     """A debt: the effect, since when, how often tried, and when to try (again)."""
 
@@ -90,13 +90,17 @@ _SETTLED_BY: dict[type, type] = {
 
 
 class Outbox:
-    """All that is owed and not yet done, earliest first."""
+    """All that is owed and not yet done, in the order it was owed.
+
+    Whatever an event changes here can be taken back until ``commit``.
+    """
 
     def __init__(self) -> None:
         self._owed: dict[EffectId, Owed] = {}
         self._waiting: dict[EffectId, int] = {}  # when, of those that ``due`` may hand out
         self._heap: list[tuple[int, EffectId]] = []
         self._sum = Sum()
+        self._before: list[tuple[EffectId, Owed | None, int | None]] = []
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -107,11 +111,18 @@ class Outbox:
     def __contains__(self, effect_id: object) -> bool:
         return effect_id in self._owed
 
+    @property
+    def changes(self) -> int:
+        """How many changes can be taken back."""
+        return len(self._before)
+
     def owe(self, owed: Owed) -> None:
         """Take on a debt."""
-        self._owed[owed.id] = owed
-        self._sum.add(*_told(owed))
-        self._await(owed)
+        self._put(owed)
+
+    def cancel(self, timer_id: EffectId) -> None:
+        """Owe a timer no more."""
+        self._drop(timer_id)
 
     def get(self, effect_id: EffectId) -> Owed | None:
         """Return a debt that is not done, or None."""
@@ -126,15 +137,35 @@ class Outbox:
         owed = self._owed.get((event.event_seq, event.n))
         if owed is None or not isinstance(owed.effect, _SETTLED_BY[type(event)]):
             return None
-        self._sum.remove(*_told(owed))
         if isinstance(event, MailDelayed):
-            owed.attempts = event.attempts
-            owed.due_ns = event.retry_ns
-            self._sum.add(*_told(owed))
-            self._await(owed)
+            self._put(attrs.evolve(owed, attempts=event.attempts, due_ns=event.retry_ns))
             return None
-        self._waiting.pop(owed.id, None)
-        return self._owed.pop(owed.id)
+        self._drop(owed.id)
+        return owed
+
+    def commit(self) -> None:
+        """Keep what was changed."""
+        self._before.clear()
+
+    def rollback(self, changes: int = 0) -> None:
+        """Take back what was changed since ``commit``, but for so many of the first changes."""
+        if len(self._before) == changes:
+            return
+        for effect_id, owed, due_ns in reversed(self._before[changes:]):
+            if owed is None:
+                self._owed.pop(effect_id, None)
+            else:
+                self._owed[effect_id] = owed
+            if due_ns is None:
+                self._waiting.pop(effect_id, None)
+            else:
+                self._await(effect_id, due_ns)
+        # Ids count up: their order is the one in which the debts were taken on.
+        self._owed = dict(sorted(self._owed.items()))
+        self._sum = Sum()
+        for owed in self._owed.values():
+            self._sum.add(*_told(owed))
+        del self._before[changes:]
 
     def digest(self) -> str:
         """Return the digest of all that is owed: 32 hexadecimal digits."""
@@ -155,9 +186,27 @@ class Outbox:
             del self._waiting[effect_id]
             yield self._owed[effect_id]
 
-    def _await(self, owed: Owed) -> None:
-        self._waiting[owed.id] = owed.due_ns
-        heapq.heappush(self._heap, (owed.due_ns, owed.id))
+    def _put(self, owed: Owed) -> None:
+        self._take_out(owed.id)
+        self._sum.add(*_told(owed))
+        self._owed[owed.id] = owed
+        self._await(owed.id, owed.due_ns)
+
+    def _drop(self, effect_id: EffectId) -> None:
+        self._take_out(effect_id)
+        self._owed.pop(effect_id, None)
+        self._waiting.pop(effect_id, None)
+
+    def _take_out(self, effect_id: EffectId) -> None:
+        """Note how a debt is before it changes, and take it out of the digest."""
+        owed = self._owed.get(effect_id)
+        self._before.append((effect_id, owed, self._waiting.get(effect_id)))
+        if owed is not None:
+            self._sum.remove(*_told(owed))
+
+    def _await(self, effect_id: EffectId, due_ns: int) -> None:
+        self._waiting[effect_id] = due_ns
+        heapq.heappush(self._heap, (due_ns, effect_id))
 
     def _clean(self) -> None:
         heap = self._heap

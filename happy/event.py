@@ -265,6 +265,31 @@ class TimerFired:
     n: int
 
 
+@attrs.frozen
+class ScheduledWhen:
+    """A schedule's name, its calendar or interval, and its time zone."""
+
+    name: str
+    when: str
+    zone: str = ""
+
+
+@event(name="happy.Scheduled")
+class Scheduled:
+    """The application started with other schedules than the journal remembers."""
+
+    schedules: tuple[ScheduledWhen, ...] = ()
+
+
+@event(name="happy.ScheduleFired")
+class ScheduleFired:
+    """A schedule came due at ``due_ns``; ``event`` is the record of what came."""
+
+    name: str
+    due_ns: int
+    event: bytes
+
+
 @event(name="happy.MailSent")
 class MailSent:
     """A message we owed was taken by the next server; its answer is ``reply``."""
@@ -317,6 +342,8 @@ SYSTEM_EVENTS: Final = (
     Configured,
     Mail,
     TimerFired,
+    Scheduled,
+    ScheduleFired,
     MailSent,
     MailDelayed,
     MailFailed,

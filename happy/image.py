@@ -20,10 +20,11 @@ from happy.apply import Machine, Remembered
 from happy.codec import EventDecoder, encode
 from happy.effects import Owed, Timer
 from happy.errors import UnfitSnapshot
-from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply
+from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply, ScheduledWhen
 from happy.items import Items
 from happy.journal.snapshot_format import Block, Description, Section
 from happy.outcomes import OutcomeDigest
+from happy.schedule import Place
 from happy.schema import fields_schema, schema_of
 from happy.table import Table
 from happy.undo import fields_of
@@ -90,6 +91,17 @@ def _put_owed(machine: Machine, decoder: EventDecoder, items: list[Any]) -> None
         if isinstance(effect, bytes):
             effect = Timer(decoder.entry(seq, since_ns, effect).event)  # noqa: PLW2901
         machine.outbox.owe(Owed((seq, n), effect, since_ns, due_ns, attempts))
+    machine.outbox.commit()
+
+
+def _take_schedules(machine: Machine) -> Iterator[tuple[str, str, str, int]]:
+    for place in machine.schedules:
+        yield place.row.name, place.row.when, place.row.zone, place.last_ns
+
+
+def _put_schedules(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+    for name, when, zone, last_ns in items:
+        machine.schedules.put_back(Place(ScheduledWhen(name, when, zone), last_ns))
 
 
 def _take_keys(machine: Machine) -> Iterator[tuple[Any, ...]]:
@@ -131,6 +143,7 @@ def _put_outcomes(machine: Machine, _decoder: EventDecoder, items: list[Any]) ->
 _PARTS: Final = (
     Part("machine", Items(), lambda _: 2, _take_counters, _put_counters),
     Part("outbox", Items(), lambda m: len(m.outbox), _take_owed, _put_owed),
+    Part("schedules", Items(), lambda m: len(m.schedules), _take_schedules, _put_schedules),
     Part("keys", Items(), lambda m: len(m.keys), _take_keys, _put_keys),
     Part("outcomes", Items(), lambda _: 1, lambda m: [m.outcomes.image()], _put_outcomes),
 )

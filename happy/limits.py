@@ -88,5 +88,8 @@ class Limits:
     call_timeout_s: int = _bound(60)
     call_body_bytes_max: int = _bound(1 * MIB)  # of an answer
 
+    # Schedules.
+    schedule_missed_max: int = _bound(1_000)  # moments of one that are made up for; the last ones
+
     # Stopping.
     drain_timeout_s: int = _bound(10)  # then connections are cut; what was admitted is kept

@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from happy.debts import AGAIN_S
 from happy.errors import HandlerFailed, Refused, Unavailable
-from happy.event import Configured, Exchange
+from happy.event import Exchange
+from happy.firing import AGAIN_S
 
 Submit = Callable[[object, Exchange], Deferred[Any]]
 
@@ -26,6 +26,11 @@ class OwnEvents:
     def __init__(self, submit: Submit, clock: IReactorTime) -> None:
         self._submit = submit
         self._clock = clock
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Tell nothing any more."""
+        self._stopped = True
 
     def submit(self, event: object, source: str = "timer") -> Deferred[Any]:
         """Submit what no peer waits for; only that it was not admitted comes back."""
@@ -35,13 +40,13 @@ class OwnEvents:
 
         return self._submit(event, Exchange(source)).addErrback(said)
 
-    def configure(self, configured: Configured, is_news: Callable[[Configured], bool]) -> None:
-        """Submit what the configuration says, for as long as it is news and finds no room."""
-        if not is_news(configured):
+    def tell(self, event: object, source: str, is_news: Callable[[], bool]) -> None:
+        """Submit what a start has to tell, for as long as it is news and finds no room."""
+        if self._stopped or not is_news():
             return
 
         def again(failure: Failure) -> None:
             failure.trap(Unavailable)
-            self._clock.callLater(AGAIN_S, self.configure, configured, is_news)
+            self._clock.callLater(AGAIN_S, self.tell, event, source, is_news)
 
-        self.submit(configured, "configuration").addErrback(again)
+        self.submit(event, source).addErrback(again)

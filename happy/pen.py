@@ -1,8 +1,8 @@
 """The one pen of a journal: what is written next, one write at a time, each at its moment.
 
 One write is in flight, never two: that is what makes the durable offset in each frame true.
-The moment of a write is read from the clock here, and never goes backwards, whatever the clock
-does. The writing itself is the ``appender``'s, in the journal's own thread.
+The moment of a write is that of the stream's clock, which never goes back. The writing itself
+is the ``appender``'s, in the journal's own thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from happy.errors import NoRoom
 from happy.journal.appender import Appender
 from happy.journal.frame import Kind
 from happy.marks import DigestMark, Marker
-from happy.world import World
+from happy.stream_clock import StreamClock
+from happy.world import Run
 
 log = Logger()
 
@@ -28,16 +29,17 @@ class Pen:
     """Writes a journal for one stream; see the head of this module."""
 
     def __init__(
-        self, name: str, appender: Appender, marker: Marker, world: World, time_ns: int
+        self, name: str, appender: Appender, marker: Marker, run: Run, clock: StreamClock
     ) -> None:
         self.busy = False
         """Whether a write is in flight; its owner says when it has dealt with the end of it."""
-        self.time_ns = time_ns
+        self.time_ns = 0
         """The moment of the last write."""
         self._marker = marker
         self._name = name
         self._appender = appender
-        self._world = world
+        self._run = run
+        self._clock = clock
 
     @property
     def vouched(self) -> bool:
@@ -65,9 +67,9 @@ class Pen:
         self, write: Callable[..., None], what: object, digest: DigestMark | None
     ) -> Deferred[Any]:
         self.busy = True
-        self.time_ns = max(self._world.time_ns(), self.time_ns)
+        self.time_ns = self._clock.now_ns()
         body = b"" if digest is None else digest.body()
-        written = self._world.run(partial(write, what, self.time_ns, body))
+        written = self._run(partial(write, what, self.time_ns, body))
         if digest is not None:
             written.addCallback(self._digest_written, digest, self.time_ns)
         return written

@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from happy.agenda import Agenda
 from happy.answers import Answers, Waiter, fail_batch
 from happy.app import BlobReader, BlobWriter, Definition
 from happy.apply import Machine
@@ -51,6 +52,7 @@ from happy.opening import open_application
 from happy.order import Batch, Order, check_fingerprint
 from happy.own_events import OwnEvents
 from happy.pen import Pen
+from happy.stream_clock import StreamClock
 from happy.world import World
 
 log = Logger()
@@ -68,7 +70,9 @@ class Stream:
         self.journal_id = b""
         self.halted: Deferred[BaseException] = Deferred()
         """Fires with the reason when the stream halts."""
+        self.clock = StreamClock(world.time_ns, world.clock.seconds)
         self.debts: Debts
+        self._agenda: Agenda
         self._definition = definition
         self._decoder = EventDecoder(definition.events)
         self._disk = disk
@@ -115,7 +119,8 @@ class Stream:
         self._machine = opened.machine
         end = opened.tail.position
         self._marker = opened.marker
-        self._pen = Pen(self.name, opened.appender, opened.marker, self._world, end.time_ns)
+        self.clock.go_on_from(end.time_ns)
+        self._pen = Pen(self.name, opened.appender, opened.marker, self._world.run, self.clock)
         self._order = Order(end.next_seq, self.limits)
         self._memory = MemoryWatch(
             self.name,
@@ -125,7 +130,11 @@ class Stream:
             self._world.clock,
             self._world.footprint,
         )
-        self.debts = Debts(self.name, self._machine.outbox, self._world, self._own.submit)
+        known, schedules = opened.machine.schedules, self._definition.schedules
+        self._agenda = Agenda(schedules, known, self.clock, self.limits)
+        self.debts = Debts(
+            self.name, self._machine.outbox, self._agenda, self._world, self.clock, self._own.submit
+        )
         self.mood = step(self.mood, Mood.OPEN)
 
     def begin(self, configured: Configured) -> None:
@@ -133,16 +142,16 @@ class Stream:
         keys_max = self.limits.keys_remembered_max
         configured = Configured(configured.settings, configured.domains, keys_max)
         self._memory.touch()
-        self._own.configure(configured, self._is_news)
+        machine, agenda = self._machine, self._agenda
+        self._own.tell(configured, "configuration", lambda: configured != machine.configured)
+        self._own.tell(agenda.declared, "schedules", lambda: agenda.is_news)
         self.debts.look()
         self._idle.touch()
-
-    def _is_news(self, configured: Configured) -> bool:
-        return self.mood is Mood.OPEN and configured != self._machine.configured
 
     def stop(self) -> None:
         """Do nothing any more of its own accord, as when the process has ended."""
         self.debts.stop()
+        self._own.stop()
         self._idle.stop()
 
     # --- what doors see -------------------------------------------------------------------

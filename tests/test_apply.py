@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import weakref
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from happy.app import App, definition_of, handles
 from happy.apply import Keys, Machine, Remembered, seed_of
+from happy.codec import encode
+from happy.effects import Outbox
 from happy.errors import HandlerFailed, Refused, UnknownEvent
 from happy.event import (
     CallEnded,
@@ -25,6 +28,9 @@ from happy.event import (
     MailSent,
     RefusedOutcome,
     Reply,
+    Scheduled,
+    ScheduledWhen,
+    ScheduleFired,
     TimerFired,
     event,
 )
@@ -127,6 +133,8 @@ class Counter(App):
                     context.call("GET", "https://x.example/")
                 case "timer":
                     context.after(timedelta(seconds=key), Wake(event.wake))
+                case "cancel":
+                    state.ends = (*state.ends[-5:], str(context.cancel((key, 0))))
         state.total += event.count
         finish(event.end)
         return Awaitable() if event.end == "awaitable" else (state.total, context.token(4))
@@ -186,14 +194,19 @@ def all_of(machine):
         list(machine.keys._known.items()),
         machine.keys.remembered_max,
         machine.configured,
+        machine.schedules.places,
         machine.seq,
         machine.time_ns,
         machine.failed,
     )
 
 
+WAKE = encode(Wake())
 ACTS = st.lists(
-    st.tuples(st.sampled_from(["put", "drop", "draw", "mail", "call", "timer"]), st.integers(0, 4)),
+    st.tuples(
+        st.sampled_from(["put", "drop", "draw", "mail", "call", "timer", "cancel"]),
+        st.integers(0, 4),
+    ),
     max_size=5,
 ).map(tuple)
 EVENTS = st.one_of(
@@ -204,6 +217,9 @@ EVENTS = st.one_of(
     st.builds(MailDelayed, st.integers(0, 20), st.integers(0, 2), st.just("a@x"),
               st.integers(1, 3), st.integers(0, 10**12)),
     st.builds(CallEnded, st.integers(0, 20), st.integers(0, 2)),
+    st.builds(lambda names: Scheduled(tuple(ScheduledWhen(n, "0 6 * * *") for n in names)),
+              st.sampled_from(["", "a", "ab", "b"])),
+    st.builds(ScheduleFired, st.sampled_from("abc"), st.integers(0, 3), st.just(WAKE)),
     st.builds(lambda step, keys: Configured(b'{"step": %d}' % step, ("d",), keys),
               st.integers(0, 10), st.integers(1, 4)),
 )  # fmt: skip
@@ -425,6 +441,119 @@ def test_the_end_of_mail_settles_it_even_when_its_handler_fails():
     assert isinstance(apply(machine, MailFailed(1, 1, "a@x")), FailedOutcome)
     assert len(machine.outbox) == 0
     assert machine.state.ends == ("MailSent 1",)
+
+
+def test_a_cancelled_timer_is_owed_no_more():
+    """The handler hears that it was owed; its firing, should it come, finds nothing to do."""
+    machine = machine_of()
+    apply(machine, Add(1, (("timer", 3),)))
+    apply(machine, Add(1, (("cancel", 1), ("cancel", 1), ("cancel", 9))))
+    assert machine.state.ends == ("True", "False", "False")
+    assert len(machine.outbox) == 0
+    assert apply(machine, TimerFired(1, 0)) == Reply(None)
+    assert machine.state.woken == 0
+
+
+def test_a_handler_may_set_a_timer_and_cancel_it():
+    """What is owed and cancelled by one event was never owed."""
+    machine = machine_of()
+    apply(machine, Add(1, (("timer", 3), ("cancel", 1))))
+    assert len(machine.outbox) == 0
+
+
+@pytest.mark.parametrize("end", sorted({*ENDS, *ABORTS}))
+def test_a_timer_is_cancelled_only_by_a_handler_that_returns(end):
+    """Promise 3: what raises after it cancelled has cancelled nothing."""
+    machine = machine_of()
+    apply(machine, Add(1, (("timer", 3),)))
+    before = debts_of(machine)
+    with contextlib.suppress(*ABORTS.values()):
+        apply(machine, Add(1, (("cancel", 1), ("mail", 0)), end))
+    assert debts_of(machine) == before
+
+
+@pytest.mark.parametrize("abort", sorted(ABORTS))
+def test_a_firing_that_is_aborted_is_taken_back(abort):
+    """Promise 4: want of memory and Ctrl-C leave the timer owed, in its place, as it was."""
+    machine = machine_of()
+    apply(machine, Add(1, (("timer", 3), ("mail", 0)), wake=abort))
+    before = all_of(machine)
+    with pytest.raises(ABORTS[abort]):
+        apply(machine, TimerFired(1, 0))
+    assert all_of(machine) == before
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_taking_on_debts_is_all_or_nothing(step, monkeypatch):
+    """Promise 3: when memory runs out between two debts, all is as before."""
+    machine = machine_of()
+    apply(machine, Add(1, (("timer", 3), ("put", 1))))
+    before = all_of(machine)
+    real, steps = Outbox._take_out, iter(range(6))
+
+    def take_out(outbox, effect_id):
+        if next(steps) == step:
+            raise MemoryError
+        real(outbox, effect_id)
+
+    monkeypatch.setattr(Outbox, "_take_out", take_out)
+    acts = (("put", 2), ("drop", 1), ("mail", 0), ("timer", 1), ("call", 0), ("cancel", 1))
+    debts = 4
+    if step < debts:
+        with pytest.raises(MemoryError):
+            apply(machine, Add(1, acts))
+        assert all_of(machine) == before
+    else:
+        apply(machine, Add(1, acts))
+        assert [owed.id for owed in machine.outbox] == [(2, 0), (2, 1), (2, 2)]
+
+
+# --- schedules ---------------------------------------------------------------------------------
+
+DAILY = Scheduled((ScheduledWhen("daily", "0 6 * * *"),))
+
+
+def test_a_schedule_brings_the_event_that_stands_in_its_firing():
+    """Whatever is declared today: the handler gets it once, with the moment it was due."""
+    machine = machine_of()
+    apply(machine, DAILY)
+    fired = ScheduleFired("daily", 7_000, encode(Wake()))
+    apply(machine, fired)
+    assert machine.state.woken == 1
+    assert apply(machine, fired) == Reply(None)
+    assert apply(machine, ScheduleFired("gone", 7_000, encode(Wake()))) == Reply(None)
+    assert machine.state.woken == 1
+
+
+@pytest.mark.parametrize("end", ["raise", "refuse", *sorted(ABORTS)])
+def test_a_firing_is_a_fact_unless_it_is_aborted(end):
+    """A handler that raises has had its turn; what is no outcome leaves the schedule's place."""
+    machine = machine_of()
+    apply(machine, DAILY)
+    before = all_of(machine)
+    fired = ScheduleFired("daily", 7_000, encode(Wake(end)))
+    if end in ABORTS:
+        with pytest.raises(ABORTS[end]):
+            apply(machine, fired)
+        assert all_of(machine) == before
+    else:
+        assert not isinstance(apply(machine, fired), Reply)
+        assert machine.schedules.places["daily"].last_ns == 7_000
+        assert machine.state.woken == 0
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [(encode(Unhandled()), "Unhandled"), (b"", "daily"), (bytes([0xC1]), "daily")],
+)
+def test_a_firing_that_cannot_be_read_is_refused_by_its_seq(record, complaint):
+    """Promise 4: an event in a firing that nobody handles stops the replay, changing nothing."""
+    machine = machine_of()
+    apply(machine, DAILY)
+    before = all_of(machine)
+    with pytest.raises(UnknownEvent, match=f"seq 2.*{complaint}"):
+        apply(machine, ScheduleFired("daily", 7_000, record))
+    assert all_of(machine) == before
 
 
 # --- settings ----------------------------------------------------------------------------------

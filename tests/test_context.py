@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from happy.context import Context
-from happy.effects import Call, SendMail, Timer
+from happy.effects import Call, Outbox, Owed, SendMail, Timer
 from happy.errors import DefinitionError
 from happy.event import Blob, event, nanoseconds
 
@@ -25,7 +25,7 @@ class Wake:
 @pytest.fixture
 def context():
     """Return the context of event 7."""
-    made = Context(random.Random)
+    made = Context(random.Random, Outbox())
     made.enter(7, NOW_NS)
     return made
 
@@ -57,7 +57,7 @@ def test_random_numbers_repeat_themselves():
     """Promise 4: an event draws the same numbers and tokens on every replay, its own."""
 
     def draws(seq):
-        made = Context(random.Random)
+        made = Context(random.Random, Outbox())
         made.enter(seq, 0)
         return made.random.random(), made.token(), made.token(), made.random.randrange(10**9)
 
@@ -127,7 +127,7 @@ def test_a_call_is_owed(context):
 @given(st.timedeltas(timedelta(-1000), timedelta(1000)))
 def test_a_timer_is_due_after_its_delay(delay):
     """A delay counts from the event's own moment, exactly; a negative one is due already."""
-    context = Context(random.Random)
+    context = Context(random.Random, Outbox())
     context.enter(7, NOW_NS)
     assert context.after(delay, Wake(1)) == (7, 0)
     (owed,) = context.owed
@@ -152,3 +152,37 @@ def test_wrong_timers_are_errors(context):
     with pytest.raises(TypeError):
         context.after(5, Wake())
     assert context.owed == []
+
+
+# --- cancelling and due moments --------------------------------------------------------------
+
+
+def test_a_timer_of_this_event_can_be_cancelled(context):
+    """Once: the second time it is owed no more. The ids of others stay as they are."""
+    first, second = context.after(timedelta(1), Wake()), context.after(timedelta(2), Wake())
+    assert context.cancel(first)
+    assert not context.cancel(first)
+    assert context.after(timedelta(3), Wake()) == (7, 2)
+    assert context.cancel(second)
+
+
+def test_a_timer_of_an_earlier_event_can_be_cancelled():
+    """Only a timer, and only while it is owed."""
+    outbox = Outbox()
+    outbox.owe(Owed((3, 0), Timer(Wake()), 0, 5))
+    outbox.owe(Owed((3, 1), SendMail("a@x", "", b"\r\n"), 0, 5))
+    made = Context(random.Random, outbox)
+    made.enter(7, NOW_NS)
+    assert made.cancel((3, 0))
+    assert not made.cancel((3, 0))
+    assert not made.cancel((3, 1))
+    assert not made.cancel((4, 0))
+    assert not made.cancel((7, 0))
+    assert len(outbox) == 2  # until the handler has returned
+
+
+def test_due_is_the_moment_an_event_was_to_come(context):
+    """An aware datetime for what a timer or a schedule brings, None for all else."""
+    assert context.due is None
+    context.enter(8, NOW_NS, NOW_NS - 5 * 10**9)
+    assert context.due == context.time - timedelta(seconds=5)

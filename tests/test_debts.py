@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
+from happy.agenda import Agenda
+from happy.app import App, definition_of, handles
 from happy.debts import Debts
 from happy.effects import Call, Outbox, Owed, SendMail, Timer
 from happy.errors import Busy, Halted, NoRoom, NotOpen
 from happy.event import MailDelayed, MailSent, TimerFired, event
+from happy.limits import Limits
+from happy.schedule import Schedules, every
+from happy.state import state
+from happy.stream_clock import StreamClock
 from happy.world import World
 
 SECOND_NS = 10**9
@@ -21,6 +28,20 @@ MAIL = SendMail("a@x", "", b"\r\n")
 @event
 class Wake:
     pass
+
+
+@state
+class Nothing:
+    pass
+
+
+class Sleeper(App):
+    state = Nothing
+
+    @every(timedelta(seconds=10))
+    @handles(Wake)
+    def wake(state, event, context):
+        """Take it."""
 
 
 class Performing:
@@ -44,14 +65,17 @@ class Watch:
         self.refusals = []
         self.answers = []
         self.mails = Performing()
+        self.schedules = Schedules()
+        self.time = StreamClock(self.now_ns, self.clock.seconds)
+        agenda = Agenda(definition_of(Sleeper).schedules, self.schedules, self.time, Limits())
         world = World(self.clock, self.now_ns, None, None, random.randbytes, random.Random)
-        self.debts = Debts("app", self.outbox, world, self.submit)
+        self.debts = Debts("app", self.outbox, agenda, world, self.time, self.submit)
         self.debts.runners[SendMail] = self.mails
 
     def now_ns(self):
         return self.shift_ns + round(self.clock.seconds() * SECOND_NS)
 
-    def submit(self, event):
+    def submit(self, event, source):
         self.submitted.append(event)
         if self.refusals:
             return fail(self.refusals.pop(0))
@@ -196,11 +220,10 @@ def test_a_halt_is_no_reason_to_try_again(watch):
 
 def test_errors_of_our_own_are_not_swallowed(watch):
     """What is neither a refusal nor a halt comes out, to be logged as what it is."""
-    watch.refusals = [ZeroDivisionError()]
-    seen = []
-    original = watch.submit
-    watch.debts._submit = lambda event: seen.append(original(event)) or seen[-1]
+    failed = fail(ZeroDivisionError())
+    watch.submit = lambda event, source: failed
+    watch.debts._firings._submit = watch.submit
     watch.owe(Timer(Wake()), 0)
     caught = []
-    seen[0].addErrback(caught.append)
+    failed.addErrback(caught.append)
     assert caught[0].check(ZeroDivisionError)

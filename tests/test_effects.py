@@ -39,6 +39,8 @@ class Owing(RuleBasedStateMachine):
         self.waiting = {}
         self.now = 0
         self.seq = 0
+        self.before = ({}, {})
+        self.handed = False
 
     ids = st.tuples(st.integers(1, 12), st.integers(0, 1))
 
@@ -70,6 +72,26 @@ class Owing(RuleBasedStateMachine):
             owed = self.outbox.get(effect_id)
             assert (owed.attempts, owed.due_ns) == (attempts, retry)
 
+    @rule(effect_id=ids)
+    def cancel(self, effect_id):
+        self.outbox.cancel(effect_id)
+        self.owed.pop(effect_id, None)
+        self.waiting.pop(effect_id, None)
+
+    @rule()
+    def commit(self):
+        self.outbox.commit()
+        self.handed = False
+        self.before = (dict(self.owed), dict(self.waiting))
+
+    @rule()
+    def roll_back(self):
+        """Take back all since the commit, what was handed out meanwhile apart."""
+        if self.handed:
+            return
+        self.outbox.rollback()
+        self.owed, self.waiting = (dict(part) for part in self.before)
+
     @rule(passed=st.integers(0, 8))
     def hand_out(self, passed):
         self.now += passed
@@ -77,10 +99,12 @@ class Owing(RuleBasedStateMachine):
         assert [owed.id for owed in self.outbox.due(self.now)] == [i for _, i in due]
         for _, effect_id in due:
             del self.waiting[effect_id]
+            self.handed = True  # nothing is handed out in the middle of an event
 
     @invariant()
     def agrees(self):
         assert {owed.id: owed.effect for owed in self.outbox} == self.owed
+        assert [owed.id for owed in self.outbox] == sorted(self.owed)
         assert len(self.outbox) == len(self.owed)
         assert all(effect_id in self.outbox for effect_id in self.owed)
         assert self.outbox.next_due_ns() == min(self.waiting.values(), default=None)

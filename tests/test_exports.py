@@ -34,6 +34,7 @@ FRONT_DOOR = {
         "Unavailable",
         "compose",
         "event",
+        "every",
         "handles",
         "parse_header",
         "query",

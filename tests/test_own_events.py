@@ -28,22 +28,22 @@ class House:
         self.taken.append((event, exchange.source))
         return succeed(None)
 
-    def is_news(self, configured):
-        return (configured, "configuration") not in self.taken
+    def is_news(self):
+        return (CONFIGURED, "configuration") not in self.taken
 
 
 def test_the_configuration_is_told_once():
     """What the journal knows already is not news."""
     house = House()
-    house.own.configure(CONFIGURED, house.is_news)
-    house.own.configure(CONFIGURED, house.is_news)
+    house.own.tell(CONFIGURED, "configuration", house.is_news)
+    house.own.tell(CONFIGURED, "configuration", house.is_news)
     assert house.taken == [(CONFIGURED, "configuration")]
 
 
 def test_the_configuration_is_told_again_until_there_is_room():
     """A full queue delays it; nothing loses it."""
     house = House(Busy("full"), Busy("full"))
-    house.own.configure(CONFIGURED, house.is_news)
+    house.own.tell(CONFIGURED, "configuration", house.is_news)
     assert house.taken == []
     house.clock.pump([1.0, 1.0, 1.0])
     assert house.taken == [(CONFIGURED, "configuration")]
@@ -63,3 +63,12 @@ def test_that_an_event_was_not_admitted_comes_back():
     told = []
     House(Halted("gone")).own.submit(CONFIGURED).addErrback(told.append)
     assert told[0].check(Halted)
+
+
+def test_nothing_is_told_after_the_stop():
+    """Nor told again, when it had found no room before."""
+    house = House(Busy("full"))
+    house.own.tell(CONFIGURED, "configuration", house.is_news)
+    house.own.stop()
+    house.clock.pump([1.0, 1.0])
+    assert house.taken == []

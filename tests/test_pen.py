@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.task import Clock
 
 from happy.errors import NoRoom
 from happy.journal.appender import Appender, create_journal
@@ -14,8 +11,8 @@ from happy.journal.frame import Kind
 from happy.journal.replay import Reader
 from happy.marks import DigestMark, mark_in
 from happy.pen import Pen
+from happy.stream_clock import StreamClock
 from happy.testing.disk import MemoryDisk
-from happy.world import World
 
 BEGUN_NS = 1_000
 
@@ -42,11 +39,10 @@ class Desk:
         self.now_ns = BEGUN_NS
         tail = create_journal(self.disk, b"j" * 16, 1, BEGUN_NS, 65_536)
         appender = Appender(self.disk, tail, segment_bytes_max=65_536, new_salt=lambda: 2)
-        world = World(
-            Clock(), lambda: self.now_ns, maybeDeferred, None, random.randbytes, random.Random
-        )
+        clock = StreamClock(lambda: self.now_ns, lambda: 0.0)
+        clock.go_on_from(BEGUN_NS)
         self.marker = Noting()
-        self.pen = Pen("numbers", appender, self.marker, world, BEGUN_NS)
+        self.pen = Pen("numbers", appender, self.marker, maybeDeferred, clock)
 
     def frames(self):
         return list(Reader(self.disk, cut=False).frames())

@@ -22,6 +22,7 @@ LINE_CHARS_MAX = 100
 FLOORS = {
     "words": ["errors", "limits", "lifecycle", "values", "event"],
     "pure": [
+        "cron", "schedule",
         "app", "apply", "codec", "context", "effects", "guard", "http_routes", "order",
         "parameters", "purity", "routes", "row_diff", "state", "touched",
         "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
@@ -32,6 +33,7 @@ FLOORS = {
     ],
     "disk": ["journal"],
     "join": [
+        "agenda", "firing", "stream_clock",
         "world", "accepting", "answers", "debts", "footprint", "idle", "memory", "opening",
         "own_events", "pen", "recall", "snapshotting", "stream",
     ],

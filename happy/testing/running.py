@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.message
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ R = TypeVar("R")
 _START_S: Final = 1_000_000_000
 """The time of day when a test begins: 2001-09-09T01:46:40Z."""
 _TURNS_MAX: Final = 1_000
+_STEP_S_MIN: Final = 1e-6
 _PEER: Final = IPv4Address("TCP", "127.0.0.1", 40_000)
 _HOST: Final = IPv4Address("TCP", "127.0.0.1", 80)
 
@@ -57,6 +59,7 @@ class Running:
         self._settings = settings
         self._domains = domains
         self._limits = limits
+        self._wall_s = float(_START_S)
         self._random = random.Random(0)  # noqa: S311 - a test repeats itself
         self.app: App
         self.stream: Stream
@@ -130,13 +133,29 @@ class Running:
     # --- time and trouble -----------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, with all that falls due in it."""
-        self.clock.advance(seconds)
+        """Let time pass; timers and schedules fire in it, each at its own moment."""
+        left_s = seconds
+        while left_s > 0:
+            self._turn()
+            step_s = min(left_s, max(self._wait_s(), _STEP_S_MIN))
+            self.clock.advance(step_s)
+            left_s -= step_s
         self._turn()
+
+    def set_wall(self, seconds: float) -> None:
+        """Set the clock on the wall ahead, or back; nothing falls due by that alone.
+
+        That is noticed within a minute, or with the next event.
+        """
+        self._wall_s += seconds
 
     def restart(self, app_class: type[App] | None = None) -> None:
         """Stop in good order and start again; with ``app_class``, start changed code."""
-        self.result(self.stream.close())
+        self.close()
+        self.open(app_class)
+
+    def open(self, app_class: type[App] | None = None) -> None:
+        """Start again after ``close``; ``clock.advance`` in between is time without power."""
         if app_class is not None:
             self._app_class, self._definition = app_class, definition_of(app_class)
         self._open()
@@ -163,7 +182,7 @@ class Running:
 
     def time_ns(self) -> int:
         """Return the time of day of this test."""
-        return int((_START_S + self.clock.seconds()) * 1_000_000_000)
+        return int((self._wall_s + self.clock.seconds()) * 1_000_000_000)
 
     # --- inside ---------------------------------------------------------------------------
 
@@ -193,6 +212,16 @@ class Running:
         settings = b"" if self._settings is None else to_json(self._settings)
         self.stream.begin(Configured(settings, self._domains))
         self._turn()
+
+    def _wait_s(self) -> float:
+        """Return how long it is until something falls due, or will be seen to be due."""
+        wait_ns = self.stream.debts.wait_ns()
+        if wait_ns is None:
+            return math.inf
+        if wait_ns > 0:
+            return wait_ns / 1e9
+        calls = self.clock.getDelayedCalls()
+        return min((call.getTime() for call in calls), default=math.inf) - self.clock.seconds()
 
     def _turn(self) -> None:
         """Run what is due now, and what that makes due now."""
