@@ -1,8 +1,8 @@
 """The indexes of a table: which keys have a value, which key has it, and which come in order.
 
-Each is told of a value and a key, first ``check``ed, then ``add``ed or ``discard``ed; the last
-two may be done twice, so that undoing need not know how far a change had come. None of them
-knows the order of a table's rows: whoever asks puts keys in the table's own order.
+Each is told of a value and a key, to ``check``, ``add``, ``discard`` or ``move``; adding and
+discarding may be done twice, so that undoing need not know how far a change had come. None of
+them knows the order of a table's rows: whoever asks puts keys in the table's own order.
 """
 
 from __future__ import annotations
@@ -53,6 +53,19 @@ class Index:
             if not group:
                 self.groups.pop(value, None)
 
+    def move(self, old: Any, new: Any, key: Any) -> None:
+        """Note that the row of ``key`` has another value; raise when it cannot have it."""
+        groups = self.groups
+        group = groups[old]
+        del group[key]
+        if not group:
+            del groups[old]
+        group = groups.get(new)
+        if group is None:
+            groups[new] = {key: None}
+        else:
+            group[key] = None
+
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""
         for value, key in zip(values, keys, strict=True):
@@ -93,6 +106,14 @@ class UniqueIndex:
         holder = self.holders.get(value, _FREE)
         if holder is not _FREE and holder == key:
             del self.holders[value]
+
+    def move(self, old: Any, new: Any, key: Any) -> None:
+        """Note that the row of ``key`` has another value; raise when it cannot have it."""
+        holders = self.holders
+        if new in holders:
+            self.check(new, key)
+        self.discard(old, key)
+        holders[new] = key
 
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""
@@ -155,6 +176,12 @@ class SortedIndex(Index):
             if not group:
                 self._touch(value)
                 self.groups.pop(value, None)
+
+    def move(self, old: Any, new: Any, key: Any) -> None:
+        """Note that the row of ``key`` has another value; raise when it cannot have it."""
+        self.check(new, key)
+        self.discard(old, key)
+        self.add(new, key)
 
     def between(self, low: Any, high: Any, *, reverse: bool = False) -> Iterator[dict[Any, None]]:
         """Yield the groups of keys from one value to another, both included; None: no bound."""

@@ -5,9 +5,10 @@ old)``, and nothing else. Indexes have no log, for what they hold follows from t
 back, ``restore`` puts a row right and its index entries with it.
 
 **Whatever breaks off.** An exception can come between any two steps, out of the blue
-(``MemoryError``, ``KeyboardInterrupt``). So a change is checked before its first step, then
-logged, then done, and ``restore`` may be called however much of it was done, or twice. Where a
-handler could catch the exception and go on, the change that broke off is taken back at once.
+(``MemoryError``, ``KeyboardInterrupt``), or an index may find that it cannot take a value. So a
+change is logged before its first step, and ``restore`` may be called however much of it was
+done, or twice. Where a handler could catch the exception and go on, the change that broke off is
+taken back at once.
 
 **Order.** Each row has an ordinal, given when it is inserted and kept while it is replaced.
 A deleted row leaves a mark in its place until its event has ended, so that undoing puts it
@@ -226,20 +227,14 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
             raise
 
     def _relink(self, key: K, old: V, row: V, before: Any, after: Any) -> None:
-        moved = [
-            (one, was, now)
-            for one, was, now in zip(self._indexes, before, after, strict=False)
-            if was is not now and was != now
-        ]
-        for one, _was, now in moved:
-            one.check(now, key)
+        hash(after)  # what cannot be looked up is said before the first step
         if self.log is not None:
             self.log.append((self, key, old))
         try:
             self._rows[key] = row
-            for one, was, now in moved:
-                one.discard(was, key)
-                one.add(now, key)
+            for one, was, now in zip(self._indexes, before, after, strict=False):
+                if was is not now and was != now:
+                    one.move(was, now, key)
         except BaseException as error:
             self._mend(key, old, error)
             raise

@@ -47,7 +47,7 @@ class Undo:
         self.log.mark = len(self.log)
 
     def commit(self) -> None:
-        """Keep what was done since ``save``.
+        """Keep what was done since ``save``; needed only when the log holds ``deleted`` or ``broken``.
 
         Raises, and keeps nothing, when a change of a table had broken off half done and the
         handler went on as if it had not: then what broke it off.
@@ -64,7 +64,7 @@ class Undo:
 
     def rollback(self) -> None:
         """Take back what was done since ``save``; if it breaks off, it can be done again."""
-        for name, value in zip(self._fields, self._saved, strict=True):
+        for name, value in zip(self._fields, self._saved, strict=False):
             # Not setattr: a converter or a frozen field must not get in the way.
             object.__setattr__(self._root, name, value)
         log = self.log
@@ -131,7 +131,4 @@ def parts_of(root: Any, sums: Mapping[str, tuple[int, int, str]]) -> list[Any]:
 def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     if not names:
         return lambda _root: ()
-    if len(names) == 1:
-        one = attrgetter(names[0])
-        return lambda root: (one(root),)
-    return attrgetter(*names)
+    return attrgetter(*names) if len(names) > 1 else attrgetter(*names, *names)

@@ -1,0 +1,215 @@
+"""How fast a journal is replayed, and what a handler costs in the machine.
+
+    python benchmarks/replay.py [--events N] [--rows N] [--runs N] [--json]
+
+Three tables. *Replay* reads a journal from its file, as an opening does: frames are checked,
+records decoded, handlers run, rows undone or kept, the digest computed at the end. *Machine* is
+the handler alone, with undo and outcome, for entries that are there already. *Undo* compares
+ways of taking back a change of one row. Exits with 1 when a bound does not hold.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+
+from happy import App, Table, event, handles, state, table
+from happy.app import Definition, definition_of
+from happy.apply import Machine
+from happy.codec import EventDecoder, encode
+from happy.event import Entry
+from happy.examples.numbers import Next, NumberService
+from happy.journal.disk import FileDisk
+from happy.journal.frame import (
+    Kind,
+    SegmentHeader,
+    encode_frame,
+    encode_segment_header,
+    first_chain,
+)
+from happy.journal.names import segment_name
+from happy.journal.replay import Reader
+from happy.opening import replay_frame
+
+NUMBERS_MIN: Final = 1_000_000
+"""Events of the numbers example replayed in a second."""
+UPDATES_MIN: Final = 200_000
+"""Events replayed in a second that change a row with two indexes, one of which changes."""
+HANDLER_US_MAX: Final = 1.5
+"""What an event of the numbers example costs in the machine."""
+JOURNAL_ID: Final = bytes(range(16))
+SOURCE: Final = "http POST /next"
+
+
+@event
+class Put:
+    """Put a row."""
+
+    key: int
+    owner: int
+    number: int
+    amount: int
+
+
+@attrs.frozen
+class Row:
+    """An account: two indexes, and one field that has none."""
+
+    owner: int
+    number: int
+    amount: int
+
+
+@state
+class Accounts:
+    """A table with a plain and a unique index."""
+
+    rows: Table[int, Row] = table(index=("owner",), unique=("number",))
+
+
+class Bank(App):
+    """Puts rows."""
+
+    state = Accounts
+
+    @handles(Put)
+    def put(state: Accounts, event: Put, _context: Any) -> None:
+        """Put a row in its place."""
+        state.rows[event.key] = Row(event.owner, event.number, event.amount)
+
+
+def puts(count: int, rows: int, changing: str) -> Iterable[Put]:
+    """Yield events that change rows in random order: the amount, and what is said."""
+    draw = random.Random(1)
+    for n in range(count):
+        key = draw.randrange(rows)
+        owner = n % 1000 if changing in {"owner", "both"} else key % 1000
+        number = rows + n if changing == "both" else key
+        yield Put(key, owner, number, n)
+
+
+def write_journal(path: Path, records: list[bytes], frame_events: int) -> int:
+    """Write a journal of one segment, without syncs; return its bytes."""
+    path.mkdir()
+    chain = first_chain(JOURNAL_ID)
+    header = SegmentHeader(JOURNAL_ID, 1, 1, 0, 0, chain, 1)
+    with (path / segment_name(1)).open("wb") as file:
+        offset = file.write(encode_segment_header(header))
+        for first in range(0, len(records), frame_events):
+            frame, chain = encode_frame(
+                Kind.EVENTS,
+                records[first : first + frame_events],
+                first_seq=first + 1,
+                time_ns=1_700_000_000_000_000_000 + first,
+                offset=offset,
+                durable_end=offset,
+                salt=1,
+                chain=chain,
+            )
+            offset += file.write(frame)
+    return offset
+
+
+def replay(path: Path, definition: Definition) -> tuple[float, str]:
+    """Replay a journal; return its seconds and the machine's digest."""
+    gc.collect()
+    began = time.perf_counter()
+    machine = Machine(definition, JOURNAL_ID, random.Random)
+    decoder = EventDecoder(definition.events)
+    for frame in Reader(FileDisk(path), cut=False).frames():
+        replay_frame(machine, decoder, frame)
+    found = machine.digest()
+    return time.perf_counter() - began, found
+
+
+def in_machine(count: int, batch: int) -> float:
+    """Return the seconds that the machine takes for events of the numbers example."""
+    definition = definition_of(NumberService)
+    machine = Machine(definition, JOURNAL_ID, random.Random)
+    entries = [Entry(seq, 1, Next(1), SOURCE) for seq in range(1, count + 1)]
+    batches = [entries[first : first + batch] for first in range(0, count, batch)]
+    gc.collect()
+    began = time.perf_counter()
+    for entries in batches:
+        machine.apply(entries)
+    return time.perf_counter() - began
+
+
+def measured(runs: int, ways: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Run all ways by turns, so that what disturbs the machine disturbs all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(runs):
+        for name, way in ways.items():
+            seconds[name].append(way())
+    return seconds
+
+
+def replays(place: Path, events: int, rows: int) -> dict[str, tuple[Callable[[], float], int, int]]:
+    """Write the journals; return how to replay each, its events, and events that do not count."""
+    numbers = [encode(Next(1), SOURCE)] * events
+    inserts = [encode(Put(key, key % 1000, key, 0), SOURCE) for key in range(rows)]
+    ways: dict[str, tuple[Callable[[], float], int]] = {}
+
+    def add(name: str, app: type[App], records: list[bytes], frame_events: int) -> None:
+        path = place / name.replace(" ", "-").replace(",", "")
+        write_journal(path, records, frame_events)
+        definition = definition_of(app)
+        ways[name] = (lambda: replay(path, definition)[0], len(records))
+
+    for frame_events in (64, 1024):
+        add(f"numbers, {frame_events} a frame", NumberService, numbers, frame_events)
+    add("inserts, two indexes", Bank, inserts, 1024)
+    for changing in ("none", "owner", "both"):
+        records = [encode(put, SOURCE) for put in puts(events, rows, changing)]
+        add(f"updates, {changing} changes", Bank, inserts + records, 1024)
+    return ways
+
+
+@click.command()
+@click.option("--events", default=200_000, show_default=True)
+@click.option("--rows", default=20_000, show_default=True)
+@click.option("--runs", default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def main(events: int, rows: int, runs: int, as_json: bool) -> None:
+    """Measure and print; status 1 when a bound does not hold."""
+    place = Path(tempfile.mkdtemp(prefix="happy-replay-"))
+    try:
+        ways = replays(place, events, rows)
+        seconds = measured(runs, {name: way for name, (way, _) in ways.items()})
+    finally:
+        shutil.rmtree(place)
+    handler = measured(
+        runs, {f"{batch} a batch": lambda batch=batch: in_machine(events, batch) for batch in (64, 1024)}
+    )
+    inserting = statistics.median(seconds["inserts, two indexes"])
+    found: dict[str, Any] = {}
+    for name, (_, count) in ways.items():
+        taken = statistics.median(seconds[name])
+        if name.startswith("updates"):
+            taken, count = taken - inserting, count - rows
+        found[name] = count / taken
+        if not as_json:
+            print(f"{name:28} {count / taken:12,.0f} events/s  {taken / count * 1e6:6.2f} us")
+    for name, taken in handler.items():
+        found[f"handler, {name}"] = statistics.median(taken) / events * 1e6
+        if not as_json:
+            print(f"handler, {name:19} {'':21}  {found[f'handler, {name}']:6.2f} us")
+    if as_json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
