@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -31,6 +33,7 @@ from happy.event import (
     Configured,
     Entry,
     FailedOutcome,
+    Happened,
     Outcome,
     RefusedOutcome,
     Reply,
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
 # One look for all the other events.
 _OURS: Final = frozenset((Configured, Scheduled, ScheduleFired, *SETTLING))
+
+
+_time_of = attrgetter("time_ns")
 
 
 class RandomSource(Protocol):
@@ -132,7 +138,9 @@ class Machine:
         the snapshot said that it began with."""
         self._app = definition.app
         self._handlers = definition.handlers
+        self._plain = {kind: h for kind, h in definition.handlers.items() if kind not in _OURS}
         self._undo = Undo(self.state)
+        self._log = self._undo.log
         self._decoder = EventDecoder(definition.events)
         self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)), self.outbox)
 
@@ -141,31 +149,37 @@ class Machine:
 
         Raises ``ValueError`` when an entry is not the next one: the caller lost its place.
         """
-        with closed:
-            return self._apply(entries)
-
-    def _apply(self, entries: Sequence[Entry]) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        handlers = self._handlers
-        for entry in entries:
-            seq = entry.seq
-            if seq != self.seq + 1:
-                raise ValueError(f"entry {seq} after {self.seq}: not the next one")
-            event = entry.event
-            kind = type(event)
-            if entry.key is not None:
-                outcome = self._keyed(entry.key, entry)
-            elif kind in _OURS:
-                outcome = self._ours(entry)
-            elif kind in handlers:
-                outcome = self._run(handlers[kind], entry, event)
-            else:
-                outcome = Reply(None)
-            outcomes.append(outcome)
-            self.seq = seq
-            self.time_ns = entry.time_ns
+        for time_ns, batch in groupby(entries, _time_of):
+            happened = list(batch)
+            for seq, entry in enumerate(happened, self.seq + 1):
+                if entry.seq != seq:
+                    raise ValueError(f"entry {entry.seq} after {seq - 1}: not the next one")
+            outcomes += self.replay(time_ns, happened)
+        return outcomes
+
+    def replay(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
+        """Apply what happened next, all at one moment; one outcome each."""
+        with closed:
+            outcomes = self._replay(time_ns, happened)
         self._undo.tidy()
         self.outcomes.add(outcomes)
+        return outcomes
+
+    def _replay(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        add, run, handlers = outcomes.append, self._run, self._plain
+        seq = self.seq
+        for one in happened:
+            seq += 1
+            event = one.event
+            handler = handlers.get(type(event))
+            if handler is not None and one.key is None:
+                add(run(handler, seq, time_ns, event))
+            else:
+                add(self._keyed(seq, time_ns, one))
+            self.seq = seq
+            self.time_ns = time_ns
         return outcomes
 
     def digest(self) -> str:
@@ -194,33 +208,37 @@ class Machine:
         self.configured = configured
         self.failed = failed
 
-    def _keyed(self, key: str, entry: Entry) -> Outcome:
+    def _keyed(self, seq: int, time_ns: int, one: Happened) -> Outcome:
+        """Apply an event that may have a key, and may be one of happy's own."""
+        key = one.key
+        if key is None:
+            return self._handle(seq, time_ns, one.event)
         known = self.keys.get(key)
         if known is not None:
             return known.outcome
-        outcome = self._handle(entry)
+        outcome = self._handle(seq, time_ns, one.event)
         kept = outcome
         if isinstance(outcome, FailedOutcome):
             # Its exception holds on to all that the handler had in hand.
             kept = FailedOutcome(outcome.seq)
-        self.keys.add(key, Remembered(entry.fingerprint, entry.seq, kept))
+        self.keys.add(key, Remembered(one.fingerprint, seq, kept))
         return outcome
 
-    def _handle(self, entry: Entry) -> Outcome:
-        return self._ours(entry) if type(entry.event) in _OURS else self._tell(entry, entry.event)
+    def _handle(self, seq: int, time_ns: int, event: object) -> Outcome:
+        ours = type(event) in _OURS
+        return self._ours(seq, time_ns, event) if ours else self._tell(seq, time_ns, event)
 
-    def _ours(self, entry: Entry) -> Outcome:
+    def _ours(self, seq: int, time_ns: int, event: object) -> Outcome:
         """Take in a fact, and let a handler see it; the fact stays when the handler raises.
 
         Only what is raised from here, and is no outcome, takes it back.
         """
-        event = entry.event
         if isinstance(event, Configured):
-            return self._configure(entry, event)
+            return self._configure(seq, time_ns, event)
         places = self.schedules.places
         try:
-            brought, due_ns = self._take_in(entry)
-            outcome = self._tell(entry, brought, due_ns)
+            brought, due_ns = self._take_in(seq, time_ns, event)
+            outcome = self._tell(seq, time_ns, brought, due_ns)
         except BaseException:
             self.outbox.rollback()
             self.schedules.places = places
@@ -228,16 +246,15 @@ class Machine:
         self.outbox.commit()
         return outcome
 
-    def _take_in(self, entry: Entry) -> tuple[object, int | None]:
+    def _take_in(self, seq: int, time_ns: int, event: object) -> tuple[object, int | None]:
         """Return the event that a handler is to see (None: nobody), and when it was due."""
-        event = entry.event
         match event:
             case Scheduled():
-                self.schedules.declare(event, entry.time_ns)
+                self.schedules.declare(event, time_ns)
             case ScheduleFired(name, due_ns, record):
                 if not self.schedules.fire(event):
                     return None, None
-                return self._scheduled_event(entry.seq, name, record), due_ns
+                return self._scheduled_event(seq, name, record), due_ns
             case _:
                 owed = self.outbox.settle(event)
                 if isinstance(event, TimerFired):
@@ -255,9 +272,9 @@ class Machine:
                 f"seq {seq}: what the schedule {name!r} brought is no event: {error}"
             ) from None
 
-    def _tell(self, entry: Entry, event: object, due_ns: int | None = None) -> Outcome:
+    def _tell(self, seq: int, time_ns: int, event: object, due_ns: int | None = None) -> Outcome:
         handler = self._handlers.get(type(event))
-        return Reply(None) if handler is None else self._run(handler, entry, event, due_ns)
+        return Reply(None) if handler is None else self._run(handler, seq, time_ns, event, due_ns)
 
     def _settings_of(self, seq: int, configured: Configured) -> Any:
         cls = self._app.Settings
@@ -271,13 +288,13 @@ class Machine:
                 f"({error}); give new fields a default, and a changed one a new name"
             ) from None
 
-    def _configure(self, entry: Entry, configured: Configured) -> Outcome:
-        settings = self._settings_of(entry.seq, configured)
+    def _configure(self, seq: int, time_ns: int, configured: Configured) -> Outcome:
+        settings = self._settings_of(seq, configured)
         context = self._context
         before = (context.settings, context.domains)
         context.configure(settings, configured.domains)
         try:
-            outcome = self._tell(entry, configured)
+            outcome = self._tell(seq, time_ns, configured)
         except BaseException:
             context.configure(*before)
             raise
@@ -286,11 +303,15 @@ class Machine:
         return outcome
 
     def _run(
-        self, handler: Callable[..., Any], entry: Entry, event: object, due_ns: int | None = None
+        self,
+        handler: Callable[..., Any],
+        seq: int,
+        time_ns: int,
+        event: object,
+        due_ns: int | None = None,
     ) -> Outcome:
-        context = self._context
-        undo = self._undo
-        context.enter(entry.seq, entry.time_ns, due_ns)
+        context, undo, log = self._context, self._undo, self._log
+        context.enter(seq, time_ns, due_ns)
         undo.save()
         try:
             value = handler(self.state, event, context)
@@ -300,7 +321,7 @@ class Machine:
                 )
             if context.owed or context.cancelled:
                 self._settle_up()
-            else:
+            elif log.deleted or log.broken is not None:
                 undo.commit()
         except Refused as no:
             undo.rollback()
@@ -311,7 +332,7 @@ class Machine:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its outcome
             undo.rollback()
             self.failed += 1
-            return FailedOutcome(entry.seq, error)
+            return FailedOutcome(seq, error)
         except BaseException:
             undo.rollback()
             raise

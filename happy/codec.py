@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -18,8 +18,9 @@ import cattrs
 import msgspec
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 
+from happy.bulk import BulkReader
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
-from happy.event import Entry, Retired, event_meta
+from happy.event import Entry, Happened, Retired, event_meta
 from happy.reading import MISFITS, Readers
 from happy.strict_json import decode_json
 from happy.unreadable import Faults
@@ -75,6 +76,14 @@ class EventDecoder:
             for kind, cls in events.items()
             if cls is not Retired
         }
+        self._bulk = BulkReader(events)
+
+    def together(self, records: Sequence[bytes]) -> Sequence[Happened] | None:
+        """Return what many records say, decoded at once; None when one must be looked at alone.
+
+        That one is of an older version, or retired, or cannot be read; ``entry`` knows.
+        """
+        return self._bulk.read(records)
 
     def entry(self, seq: int, time_ns: int, data: bytes | memoryview) -> Entry:
         """Return the entry of a record; ``UnknownEvent`` when the application cannot read it.

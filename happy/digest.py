@@ -58,7 +58,7 @@ def sum_of(things: Iterable[tuple[Any, ...]]) -> int:
     """Return the sum of the hashes of things, each packed by itself."""
     total = 0
     rest = iter(things)
-    while chunk := tuple(islice(rest, _CHUNK)):
+    while chunk := list(islice(rest, _CHUNK)):
         try:
             total += sum(map(xxh3_128_intdigest, map(_encode, chunk)))
         except (TypeError, ValueError, OverflowError):

@@ -132,6 +132,22 @@ class Entry:
         return moment(self.time_ns)
 
 
+class Happened(Protocol):
+    """What an entry says when its place and moment are known besides."""
+
+    @property
+    def event(self) -> object:
+        """What happened."""
+
+    @property
+    def key(self) -> str | None:
+        """The peer's idempotency key, if any."""
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """A digest of the peer's request, if it had a key."""
+
+
 def moment(time_ns: int) -> datetime:
     """Return nanoseconds since 1970 as an aware datetime, exact to the microsecond."""
     return _EPOCH + timedelta(microseconds=time_ns // 1000)

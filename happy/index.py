@@ -56,15 +56,14 @@ class Index:
     def move(self, old: Any, new: Any, key: Any) -> None:
         """Note that the row of ``key`` has another value; raise when it cannot have it."""
         groups = self.groups
-        group = groups[old]
-        del group[key]
-        if not group:
+        left, joined = groups[old], groups.get(new)
+        del left[key]
+        if not left:
             del groups[old]
-        group = groups.get(new)
-        if group is None:
+        if joined is None:
             groups[new] = {key: None}
         else:
-            group[key] = None
+            joined[key] = None
 
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""

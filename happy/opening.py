@@ -13,6 +13,7 @@ from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder
+from happy.collecting import collecting_seldom
 from happy.errors import Ambiguous, Corrupt, Diverged, NotAJournal, UnknownEvent
 from happy.event import Entry
 from happy.journal.appender import Appender, create_journal
@@ -61,7 +62,16 @@ def replay_frame(
     """
     if frame.kind is Kind.DIGEST_MARK:
         compare(machine, mark_in(frame), accepts)
-    machine.apply(list(entries_of(decoder, frame)))
+    if frame.kind is not Kind.EVENTS:
+        return
+    try:
+        happened = decoder.together([*records_of(frame)])
+    except ValueError:
+        happened = None
+    if happened is not None and frame.first_seq == machine.seq + 1:
+        machine.replay(frame.time_ns, happened)
+    else:
+        machine.apply(list(entries_of(decoder, frame)))
 
 
 def entries_of(decoder: EventDecoder, frame: Frame) -> Iterator[Entry]:
@@ -108,7 +118,8 @@ def open_application(  # noqa: PLR0913 - all it is made of
     acceptance = Acceptance(disk, now=accept_divergence, start=start)
     begun_s, seq = world.clock.seconds(), machine.seq if machine is not None else 0
     try:
-        machine = _replay(name, recall, machine, decoder, reader, acceptance)
+        with collecting_seldom():
+            machine = _replay(name, recall, machine, decoder, reader, acceptance)
     except Corrupt as error:
         raise recall.explain(error) from None
     except Ambiguous as error:

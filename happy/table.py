@@ -330,14 +330,18 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def settled(self, before: dict[K, Any]) -> int:
         """Return the sum as it is now, given what changed rows were when it was settled."""
-        ordinals, rows = self._ordinals, self._rows
-        new = [key for key in before if key in ordinals]
-        added = _sum([ordinals[key] for key in new], new, [rows[key] for key in new])
-        old = [(key, row) for key, row in before.items() if row is not ABSENT]
-        left = self._left
-        places = [left[key] if key in left else ordinals[key] for key, _ in old]
-        removed = _sum(places, [key for key, _ in old], [row for _, row in old])
-        return changed(self._sum, added, removed)
+        keys = list(comparable_keys(list(before)))
+        now = list(map(self._ordinals.get, before))
+        then = now
+        if self._left:
+            then = [self._left.get(key, place) for key, place in zip(before, now, strict=True)]
+        added: Iterable[Any] = zip(now, keys, map(self._rows.get, before), strict=True)
+        removed: Iterable[Any] = zip(then, keys, before.values(), strict=True)
+        if None in now:
+            added = (row for row in added if row[0] is not None)
+        if Mark in set(map(type, before.values())):
+            removed = (row for row in removed if row[2] is not ABSENT)
+        return changed(self._sum, sum_of(added), sum_of(removed))
 
     def settle(self, total: int) -> None:
         """Keep what ``settled`` returned; for the undo."""

@@ -47,8 +47,9 @@ class Undo:
         self.log.mark = len(self.log)
 
     def commit(self) -> None:
-        """Keep what was done since ``save``; needed only when the log holds ``deleted`` or ``broken``.
+        """Keep what was done since ``save``; for that alone, there is nothing to do.
 
+        Marks of deleted rows are taken away, so it is needed if the log has ``deleted`` something.
         Raises, and keeps nothing, when a change of a table had broken off half done and the
         handler went on as if it had not: then what broke it off.
         """
@@ -86,8 +87,12 @@ class Undo:
         if not log:
             return
         before: dict[int, dict[Any, Any]] = {id(rows): {} for rows in self._tables.values()}
-        for rows, key, old in reversed(log):
-            before[id(rows)][key] = old
+        if len(before) == 1:
+            (only,) = before
+            before[only] = {key: old for _, key, old in reversed(log)}
+        else:
+            for rows, key, old in reversed(log):
+                before[id(rows)][key] = old
         sums = [(rows, rows.settled(before[id(rows)])) for rows in self._tables.values()]
         for rows, total in sums:
             rows.settle(total)

@@ -21,6 +21,7 @@ from happy.cli.frames import Step, steps
 from happy.cli.output import Unwell
 from happy.cli.segments import header_of, segment_names
 from happy.codec import EventDecoder
+from happy.collecting import collecting_seldom
 from happy.config import AppConfig
 from happy.errors import NotAJournal, UnknownEvent
 from happy.event import Entry
@@ -105,8 +106,9 @@ class Replay:
 
     def run(self) -> Machine:
         """Apply all of them; return the machine."""
-        for entries in self.batches():
-            self.machine.apply(list(entries))
+        with collecting_seldom():
+            for entries in self.batches():
+                self.machine.apply(list(entries))
         return self.machine
 
 

@@ -279,21 +279,33 @@ def unmasked(body: Buffer, mask: int) -> Buffer:
     return _masked(body, mask) if mask else body
 
 
-def records_of(frame: Frame) -> Iterator[Buffer]:
+def records_of(frame: Frame) -> Iterator[bytes]:
     """Yield the records of a frame; ``ValueError`` when its count and lengths do not agree."""
-    body = frame.body
-    position = 0
-    for _ in range(frame.count):
-        if position + 4 > len(body):
+    body = bytes(frame.body)
+    yield from _of_one_length(body, frame.count) or _one_by_one(body, frame.count)
+
+
+def _of_one_length(body: bytes, count: int) -> Sequence[bytes]:
+    """Return records that are all equally long, as small ones often are; else nothing."""
+    size, rest = divmod(len(body), count) if count else (0, 1)
+    if rest or size < 4:
+        return ()
+    lengths, records = zip(*struct.iter_unpack(f"<I{size - 4}s", body), strict=True)
+    return records if set(lengths) == {size - 4} else ()
+
+
+def _one_by_one(body: bytes, count: int) -> Iterator[bytes]:
+    length_at, size = _U32.unpack_from, len(body)
+    end = 0
+    for _ in range(count):
+        start = end + 4
+        if start > size:
             raise ValueError("a frame holds fewer records than it says")
-        (length,) = _U32.unpack_from(body, position)
-        position += 4
-        record = body[position : position + length]
-        if len(record) < length:
+        end = start + length_at(body, end)[0]
+        if end > size:
             raise ValueError("a record is longer than its frame")
-        yield record
-        position += length
-    if position != len(body):
+        yield body[start:end]
+    if end != size:
         raise ValueError("a frame holds more bytes than its records")
 
 
