@@ -292,8 +292,8 @@ class Machine:
         settings = self._settings_of(seq, configured)
         context = self._context
         before = (context.settings, context.domains)
-        context.configure(settings, configured.domains)
         try:
+            context.configure(settings, configured.domains)
             outcome = self._tell(seq, time_ns, configured)
         except BaseException:
             context.configure(*before)
@@ -311,9 +311,9 @@ class Machine:
         due_ns: int | None = None,
     ) -> Outcome:
         context, undo, log = self._context, self._undo, self._log
-        context.enter(seq, time_ns, due_ns)
         undo.save()
         try:
+            context.enter(seq, time_ns, due_ns)
             value = handler(self.state, event, context)
             if type(value) not in _PLAIN and hasattr(value, "__await__"):
                 raise TypeError(  # noqa: TRY301 - as if the handler had raised it

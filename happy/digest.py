@@ -175,7 +175,9 @@ def _spelt_out(value: Any) -> Any:  # noqa: PLR0911 - a table of types
     if attrs.has(kind):
         fields = [_spelt_out(getattr(value, f.name)) for f in attrs.fields(kind)]
         return [kind.__qualname__, fields]
+    if isinstance(value, msgspec.Struct):
+        return [kind.__qualname__, _spelt_out(msgspec.structs.astuple(value))]
     try:
-        return msgspec.to_builtins(value)
+        return _spelt_out(msgspec.to_builtins(value))
     except (TypeError, ValueError):
         return [kind.__qualname__, _spelt_out(getattr(value, "__dict__", None))]

@@ -23,6 +23,7 @@ from collections.abc import (
     ItemsView,
     Iterable,
     Iterator,
+    KeysView,
     Mapping,
     MutableMapping,
     Sequence,
@@ -145,7 +146,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         return (key for key, _ in self.pairs())
 
     def __reversed__(self) -> Iterator[K]:
-        return (key for key, _ in live(self, reversed(self._rows.items()), self._changes))
+        return (key for key, _ in self.pairs(reverse=True))
 
     def __len__(self) -> int:
         return len(self._rows) - len(self._gone)
@@ -166,6 +167,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         self.update(other)
         return self
 
+    def keys(self) -> KeysView[K]:
+        """Return a view of the keys, in the table's order."""
+        return _Keys(self)
+
     def values(self) -> ValuesView[V]:
         """Return a view of the rows, in the table's order."""
         return _Values(self)
@@ -185,9 +190,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         for key in tuple(self):
             del self[key]
 
-    def pairs(self) -> Iterator[tuple[K, V]]:
+    def pairs(self, *, reverse: bool = False) -> Iterator[tuple[K, V]]:
         """Iterate over keys and rows; what ``items`` does."""
-        return live(self, iter(self._rows.items()), self._changes)
+        items = self._rows.items()
+        return live(self, reversed(items) if reverse else iter(items), self._changes)
 
     def _last(self) -> tuple[K, V]:
         """Find the last row; marks that were passed over are not looked at again."""
@@ -353,8 +359,18 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         return len(self), self.next_ordinal, f"{self._sum if total is None else total:032x}"
 
 
+class _Keys(KeysView[K]):
+    _mapping: Table[K, Any]
+
+    def __reversed__(self) -> Iterator[K]:
+        return reversed(self._mapping)
+
+
 class _Values(ValuesView[V]):
     _mapping: Table[Any, V]
+
+    def __reversed__(self) -> Iterator[V]:
+        return (row for _, row in self._mapping.pairs(reverse=True))
 
     def __iter__(self) -> Iterator[V]:
         return (row for _, row in self._mapping.pairs())
@@ -362,6 +378,9 @@ class _Values(ValuesView[V]):
 
 class _Items(ItemsView[K, V]):
     _mapping: Table[K, V]
+
+    def __reversed__(self) -> Iterator[tuple[K, V]]:
+        return self._mapping.pairs(reverse=True)
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
         return self._mapping.pairs()

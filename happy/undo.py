@@ -64,7 +64,14 @@ class Undo:
             log.deleted.clear()
 
     def rollback(self) -> None:
-        """Take back what was done since ``save``; if it breaks off, it can be done again."""
+        """Take back what was done since ``save``; what breaks it off is raised when it is done."""
+        try:
+            self._roll_back()
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
         for name, value in zip(self._fields, self._saved, strict=False):
             # Not setattr: a converter or a frozen field must not get in the way.
             object.__setattr__(self._root, name, value)

@@ -201,6 +201,14 @@ def all_of(machine):
     )
 
 
+def anew(items, kept):
+    """Return the digest of what keys or an outbox hold, put into a new one."""
+    new = Keys(100) if isinstance(kept, Keys) else Outbox()
+    for item in items:
+        new.add(*item) if isinstance(kept, Keys) else new.owe(item)
+    return new.digest()
+
+
 WAKE = encode(Wake())
 ACTS = st.lists(
     st.tuples(
@@ -243,8 +251,13 @@ def test_a_replay_comes_to_the_same(history, cut):
         size = cut.randint(1, len(rest))
         replayed += again.apply(rest[:size])
         rest = rest[size:]
+        if cut.random() < 0.3:
+            assert again._undo.digest() == digest(again.state)
     assert replayed == outcomes
     assert all_of(again) == all_of(first)
+    assert again.digest() == first.digest()
+    assert again.keys.digest() == anew(again.keys._known.items(), again.keys)
+    assert again.outbox.digest() == anew(again.outbox, again.outbox)
 
 
 @settings(max_examples=150, deadline=None)

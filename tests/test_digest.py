@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from happy.digest import Sum, changed, comparable_keys, packed, packed_reply, sum_of
+from happy.event import Reply
 
 
 class Color(enum.Enum):
@@ -29,6 +31,11 @@ class Shade(enum.StrEnum):
 class Place:
     name: str = attrs.field(eq=str.lower)
     size: float = 0
+
+
+@dataclasses.dataclass
+class Data:
+    value: int
 
 
 class Plain:
@@ -112,8 +119,9 @@ def test_one_odd_thing_changes_no_other():
 @pytest.mark.parametrize("make", [
     lambda: {"b", "a", "c"}, lambda: {"b": 1, "a": 2}, lambda: Plain(Plain({"x", "y"})),
     lambda: [2**70, {"b", "a"}, "\ud800"], lambda: Plain, lambda: NOON, lambda: Place("a"),
+    lambda: Reply((2**70, "\ud800")), lambda: Data(2**70),
     object, lambda: {"a": {2**70: {"x", "y"}}}, lambda: (Color.RED, Shade.DARK),
-], ids=range(10))  # fmt: skip
+], ids=range(12))  # fmt: skip
 def test_whatever_a_handler_replies_can_be_packed(make):
     """Promise 4: every reply has a form, the same for equal ones."""
     assert packed_reply(make()) == packed_reply(make())

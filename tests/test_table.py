@@ -266,6 +266,9 @@ class Undoing(RuleBasedStateMachine):
         assert list(rows) == order
         assert list(reversed(rows)) == order[::-1]
         assert list(rows.items()) == [(key, self.model.rows[key]) for key in order]
+        assert list(reversed(rows.keys())) == order[::-1]
+        assert list(reversed(rows.items())) == [(key, self.model.rows[key]) for key in order[::-1]]
+        assert list(reversed(rows.values())) == [self.model.rows[key] for key in order[::-1]]
         assert list(rows.values()) == [self.model.rows[key] for key in order]
         assert len(rows) == len(order)
         assert bool(rows) == bool(order)
