@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from happy.journal.names import SNAPSHOTS
 from happy.testing import message, running
 
 APPLICATION = '''
@@ -135,14 +136,15 @@ def script(app):
 def dump(disk, path):
     """Write what is on a disk in memory to a directory."""
     path.mkdir(parents=True, exist_ok=True)
-    for name in disk.names():
+    for name in (*disk.names(), *disk.names(SNAPSHOTS)):
+        (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_bytes(disk.read(name))
 
 
 class Past:
     """A configuration, its application's module, and the journal of what happened to it."""
 
-    def __init__(self, folder: Path, module: str, play=script) -> None:
+    def __init__(self, folder: Path, module: str, play=script, limits=None) -> None:
         self.folder = folder
         self.module = module
         self.config = folder / "happy.toml"
@@ -155,7 +157,7 @@ class Past:
             self.app = importlib.import_module(module).Shop
         finally:
             sys.path.remove(str(folder))
-        with running(self.app) as app:
+        with running(self.app, limits=limits) as app:
             play(app)
             app.restart()
             dump(app.disk, self.journal)

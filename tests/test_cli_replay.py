@@ -139,7 +139,7 @@ def test_a_changed_handler_is_stopped_at_its_first_event(past):
     assert f"seq {FIRED}, " in result.stdout
     assert "happy.TimerFired from timer" in result.stdout
     assert '  items["b7"] size: 8 -> 9\n' in result.stdout
-    assert f"from seq {FIRED} on" in result.stderr
+    assert f", from seq {FIRED} on" in result.stderr
 
 
 def test_the_gate_tells_programs_all_of_it(past):
@@ -224,7 +224,7 @@ def test_a_gate_in_a_pipeline(past):
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 5
     assert f'  sizes[["b7",7]]: {POSTED} -> -\n' in done.stdout
-    assert done.stderr == f"shop: different with {other} from seq {POSTED} on\n"
+    assert done.stderr == f"shop: different with {other}, from seq {POSTED} on\n"
 
 
 def test_the_gate_ends_where_it_is_told(past):

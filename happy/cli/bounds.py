@@ -10,6 +10,7 @@ import click
 
 from happy.event import Entry, nanoseconds
 from happy.journal.frame import Frame, SegmentHeader
+from happy.journal.recovery import Start
 
 _MICROSECOND_NS: Final = 1_000
 
@@ -43,8 +44,8 @@ class Wanted:
         """Say whether a seq of a frame that is wanted is wanted itself."""
         return self.first <= seq and (self.last is None or seq <= self.last)
 
-    def covers(self, entry: Entry) -> bool:
-        """Say whether an entry is not behind all that is wanted."""
+    def covers(self, entry: Entry | Start) -> bool:
+        """Say whether an entry, or what a snapshot holds, is not behind all that is wanted."""
         if self.last is not None and entry.seq > self.last:
             return False
         return self.until_ns is None or entry.time_ns <= self.until_ns

@@ -12,7 +12,7 @@ import click
 
 from happy.cli.applications import Application, application, application_options
 from happy.cli.bounds import SeqOrTime, Wanted, wanted
-from happy.cli.output import counted, json_option, progress, rfc3339, safe, write_json
+from happy.cli.output import Unwell, counted, json_option, progress, rfc3339, safe, write_json
 from happy.cli.statuses import statuses
 
 if TYPE_CHECKING:
@@ -100,8 +100,12 @@ def _difference(app: Application, before: Wanted, until: Wanted, tell: Any) -> _
     from happy.touched import Watch  # noqa: PLC0415
 
     watch = Watch(app.config.definition)
-    replaying = Replay(app.path, watch.definition, until, tell)
+    replaying = Replay(app.path, watch.definition, until, tell, near=before)
     machine = replaying.machine
+    if before.last is not None and before.last < replaying.begin_seq:
+        raise Unwell(
+            f"{app.path}: what is kept of its history begins behind seq {replaying.begin_seq}"
+        )
     begin, touches = _touches(replaying, watch, before)
     check_until(app.path, until, machine.seq)
     check_until(app.path, before, machine.seq)
@@ -117,7 +121,7 @@ def _touches(replaying: Replay, watch: Watch, before: Wanted) -> tuple[_Moment, 
     from happy.event import Reply  # noqa: PLC0415 - as above
 
     machine = replaying.machine
-    begin = _Moment(0, 0)
+    begin = _Moment(machine.seq, machine.time_ns)
     first: dict[tuple[str, Any], Touch] = {}
     for batch in replaying.batches():
         entries = list(batch)

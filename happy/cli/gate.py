@@ -53,7 +53,7 @@ _ROWS_SHOWN_MAX: Final = 20
 _OURS_STATUS: Final = {"not loaded": Status.NOT_DONE}
 _THEIRS_STATUS: Final = {
     "not loaded": Status.NOT_LOADED,
-    "unknown event": Status.UNKNOWN_EVENT,
+    "unfit": Status.UNFIT,
     "broke off": Status.BROKE_OFF,
 }
 
@@ -63,16 +63,17 @@ class _Process:
 
     def __init__(self, app: Application, config: Path, code: str, last: int) -> None:
         self.code = code
-        self.done = 0
+        self.begin_seq = self.done = 0
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = spawn(code, self._said)
         journal = str(app.path)
         self._send(Order(PROTOCOL, str(config), app.config.name, journal, code, last))
 
     def ready(self) -> Shape:
-        """Return what its state is made of."""
+        """Return what its state is made of; where it begins is known then."""
         ready = self._receive(Ready)
         self.check(ready.fault)
+        self.begin_seq = self.done = ready.begin_seq
         return Shape(tuple(ready.fields), {n: tuple(c) for n, c in ready.classes.items()})
 
     def ask(self, **what: Any) -> None:
@@ -164,7 +165,9 @@ class _Verdict:
     ours: Shown | None = None
     theirs: Shown | None = None
     places: tuple[str, ...] = ()
-    """What differs at the end, though no event did: it was changed behind the house's back."""
+    """What differs at the end, though no event did: it was changed past the tables; or what
+    differs in the snapshot that both began with."""
+    begin_seq: int = 0
 
 
 def compare(app: Application, config: Path, code: Path, asked: Wanted, *, as_json: bool) -> None:
@@ -182,8 +185,8 @@ def compare(app: Application, config: Path, code: Path, asked: Wanted, *, as_jso
         for line in _lines(verdict, app, code):
             click.echo(safe(line))
     if verdict.seq or verdict.places:
-        where = f"seq {verdict.seq}" if verdict.seq else "the end"
-        raise Unwell(f"{app.config.name}: different with {code} from {where} on", Status.DIFFERENT)
+        where = f", from seq {verdict.seq} on" if verdict.seq else ""
+        raise Unwell(f"{app.config.name}: different with {code}{where}", Status.DIFFERENT)
 
 
 def _bound(path: Path, asked: Wanted) -> int:
@@ -203,28 +206,42 @@ def _compare(sides: list[_Process], last: int, tell: Any) -> _Verdict:
     both = common(*[side.ready() for side in sides])
     left_out = {name: list(fields) for name, fields in both.left_out.items()}
     question: dict[str, Any] = {"fields": list(both.fields), "left_out": left_out}
-    done, ended = 0, last == 0
+    ours, theirs = sides
+    if ours.begin_seq != theirs.begin_seq:
+        raise Unwell(
+            f"with {theirs.code}: the first events are not kept any more, and not the same "
+            f"snapshot can be used: that of seq {ours.begin_seq} here, of {theirs.begin_seq} there",
+            Status.UNFIT,
+        )
+    begin = done = ours.begin_seq
+    places = _places(sides, question) if begin else ()
+    if places:
+        return _Verdict(0, both, places=places, begin_seq=begin)
+    ended = done >= last
     while not ended:
         for side in sides:
             side.ask(events=_STRETCH_EVENTS, **question)
-        ours, theirs = [side.answer(Stretch) for side in sides]
+        mine, others = [side.answer(Stretch) for side in sides]
         question = {}
-        index = _first_different(ours.hashes, theirs.hashes)
+        index = _first_different(mine.hashes, others.hashes)
         if index is not None:
             return _shown(sides, both, done + index + 1)
-        done += min(len(ours.hashes), len(theirs.hashes)) // HASH_BYTES
-        for side, stretch in zip(sides, (ours, theirs), strict=True):
+        done += min(len(mine.hashes), len(others.hashes)) // HASH_BYTES
+        for side, stretch in zip(sides, (mine, others), strict=True):
             side.done = done
             side.check(stretch.fault)
-        ended = ours.ended or done >= last
+        ended = mine.ended or done >= last
         tell(done, last)
+    return _Verdict(done - begin, both, places=_places(sides, question), begin_seq=begin)
+
+
+def _places(sides: list[_Process], question: dict[str, Any]) -> tuple[str, ...]:
+    """Return which fields of the two states differ now."""
     for side in sides:
         side.ask(**question)
     mine, others = [side.answer(Contents) for side in sides]
     places = [name for name, digest in mine.fields.items() if others.fields[name] != digest]
-    if mine.owed != others.owed:
-        places.append("what is owed")
-    return _Verdict(done, both, places=tuple(places))
+    return (*places, "what is owed") if mine.owed != others.owed else tuple(places)
 
 
 def _first_different(ours: bytes, theirs: bytes) -> int | None:
@@ -241,7 +258,7 @@ def _shown(sides: list[_Process], both: Common, seq: int) -> _Verdict:
     for side in sides:
         side.ask(show=seq)
     ours, theirs = [side.answer(Shown) for side in sides]
-    return _Verdict(seq, both, seq, ours, theirs)
+    return _Verdict(seq - sides[0].begin_seq, both, seq, ours, theirs, (), sides[0].begin_seq)
 
 
 def _rows(verdict: _Verdict) -> list[Change]:
@@ -257,7 +274,8 @@ def _lines(verdict: _Verdict, app: Application, code: Path) -> Iterator[str]:
         if names:
             yield f"{what} {code}, so not compared: {', '.join(names)}"
     if verdict.places:
-        yield f"no event differs, and yet at the end {', '.join(verdict.places)} does"
+        when = "at the end" if verdict.events else f"in the snapshot of seq {verdict.begin_seq}"
+        yield f"no event differs, and yet {when} {', '.join(verdict.places)} does"
     ours, theirs = verdict.ours, verdict.theirs
     if ours is None or theirs is None:
         if not verdict.places:
@@ -303,7 +321,8 @@ def _plain(app: Application, verdict: _Verdict, code: Path) -> dict[str, Any]:
         "events": verdict.events,
         "added": verdict.both.added,
         "removed": verdict.both.removed,
-        "different_at_end": verdict.places,
+        "different_without_event": verdict.places,
+        "begin_seq": verdict.begin_seq,
         "first_different": None,
     }
     if verdict.ours is not None and verdict.theirs is not None:

@@ -110,7 +110,7 @@ def serve_past(app: Application, asked: Wanted, endpoint: str, *, as_json: bool)
     except ValueError as error:
         raise click.UsageError(f"--serve: {error}") from None
     with statuses(app.path), progress("replaying") as tell:
-        machine, _ = replayed_until(app, asked, tell)
+        machine, _ = replayed_until(app, asked, tell, near=asked)
     past = past_app(app.config, machine, app.path)
     site = site_for(past, limits=app.config.limits, reactor=reactor)
     door = Door("http", where, site)

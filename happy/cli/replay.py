@@ -62,7 +62,7 @@ def replay(  # noqa: PLR0913 - one for each option
       4  not replayed: the code does not know an event, or something could not be read
       5  different: what the code in PATH comes to is shown
       6  the code in PATH cannot be loaded, or nothing is loaded from it
-      7  the code in PATH does not know an event
+      7  the code in PATH does not know an event, or does not fit the snapshot to begin with
       8  the process with the code in PATH broke off
     """  # noqa: D301 - click's mark
     if other is not None and serve is not None:
@@ -88,6 +88,12 @@ class _Tally:
     types: Counter[str] = attrs.field(factory=Counter)
     refused: int = 0
     failed: int = 0
+    begin_seq: int = 0
+    """What a snapshot held is not counted."""
+
+    def events(self, machine: Machine) -> int:
+        """Return how many were applied."""
+        return machine.seq - self.begin_seq
 
 
 def _replay(app: Application, asked: Wanted, *, as_json: bool) -> None:
@@ -100,9 +106,12 @@ def _replay(app: Application, asked: Wanted, *, as_json: bool) -> None:
         write_json(said)
         return
     place = f"seq {machine.seq}" + (f" ({said['time']})" if machine.seq else "")
+    events = counted(tally.events(machine), "event")
+    if tally.begin_seq:
+        events += f" behind the snapshot of seq {tally.begin_seq},"
     click.echo(safe(
-        f"{app.config.name}: replayed {counted(machine.seq, 'event')} to {place}: "
-        f"{tally.refused} refused, {tally.failed} failed; state digest {said['digest']}; "
+        f"{app.config.name}: replayed {events} to {place}: {tally.refused} refused, "
+        f"{tally.failed} failed; state digest {said['digest']}; "
         f"{said['events_per_s']:,} events a second"
     ))  # fmt: skip
     for kind, count in tally.types.most_common():
@@ -115,22 +124,28 @@ def _plain(app: Application, machine: Machine, tally: _Tally, seconds: float) ->
         "journal": str(app.path),
         "seq": machine.seq,
         "time": rfc3339(machine.time_ns) if machine.seq else None,
+        "begin_seq": tally.begin_seq,
         "types": dict(tally.types.most_common()),
         "refused": tally.refused,
         "failed": tally.failed,
         "digest": machine.digest(),
         "seconds": round(seconds, 3),
-        "events_per_s": round(machine.seq / max(seconds, 1e-9)),
+        "events_per_s": round(tally.events(machine) / max(seconds, 1e-9)),
     }
 
 
-def replayed_until(app: Application, asked: Wanted, tell: Any) -> tuple[Machine, _Tally]:
-    """Return the machine of an application as it was, and what was counted on the way."""
+def replayed_until(
+    app: Application, asked: Wanted, tell: Any, near: Wanted | None = None
+) -> tuple[Machine, _Tally]:
+    """Return the machine of an application as it was, and what was counted on the way.
+
+    With ``near``, the last snapshot that this covers saves the way to it.
+    """
     from happy.cli.replaying import Replay, check_until  # noqa: PLC0415 - as above
 
-    replaying = Replay(app.path, app.config.definition, asked, tell)
+    replaying = Replay(app.path, app.config.definition, asked, tell, near=near)
     machine = replaying.machine
-    tally = _Tally()
+    tally = _Tally(begin_seq=replaying.begin_seq)
     for batch in replaying.batches():
         entries = list(batch)
         tally.types.update(name_of(entry.event) for entry in entries)

@@ -5,7 +5,6 @@ Nothing is locked, nothing is written, and no effect is performed.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,18 +15,20 @@ import attrs
 from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
+from happy.cli.beginnings import Joint, beginning
 from happy.cli.bounds import Wanted
 from happy.cli.frames import Step, steps
 from happy.cli.output import Unwell
-from happy.cli.segments import header_of, segment_names
+from happy.cli.segments import segment_names
 from happy.codec import EventDecoder
 from happy.collecting import collecting_seldom
 from happy.config import AppConfig
-from happy.errors import NotAJournal, UnknownEvent
+from happy.errors import UnknownEvent
 from happy.event import Entry
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame, Kind
 from happy.journal.names import segment_seq
+from happy.journal.recovery import after
 from happy.marks import Accepts
 from happy.opening import entries_of, replay_frame
 from happy.unreadable import all_unknown
@@ -45,33 +46,32 @@ def _tell_nobody(_done: int, _total: int) -> None:
 class Replay:
     """A machine, and the entries to apply to it; of history only what is ``until``.
 
+    With ``near``, it begins with the last snapshot that this covers, if there is one.
     It is compared with the journal's digest marks; ``accepts`` says what may differ, by default
     what the journal itself says was accepted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all it depends on
         self,
         path: Path,
         definition: Definition,
         until: Wanted | None = None,
         tell: Tell = _tell_nobody,
         accepts: Accepts | None = None,
+        near: Wanted | None = None,
     ) -> None:
         disk = FileDisk(path)
-        names = segment_names(disk, path)
-        header = header_of(disk, names[0])
-        if header.number != 1:
-            raise NotAJournal(
-                f"{path}: its history begins with seq {header.first_seq}, what was before is not "
-                "kept any more; replay a backup that has it"
-            )
-        self.machine = Machine(definition, header.journal_id, random.Random)
-        self._path = path
         self._decoder = EventDecoder(definition.events)
         self._until = until or Wanted()
+        begin = beginning(path, disk, definition, self._decoder, self._until, near)
+        self.machine = begin.machine
+        self.begin_seq = self.machine.seq
+        """The seq that it begins behind: 0, or that of a snapshot."""
+        self._joint = Joint(begin.start)
+        self._path = path
         self._tell = tell
         self._accepts = accepts or Acceptance(disk)
-        self._sizes = {name: disk.size(name) for name in names}
+        self._sizes = {name: disk.size(name) for name in segment_names(disk, path)}
 
     def batches(self) -> Iterator[Iterator[Entry]]:
         """Yield the entries of each frame; they are to be applied before the next are asked for.
@@ -82,11 +82,16 @@ class Replay:
         """
         total = sum(self._sizes.values())
         done = size = 0
-        found = steps(self._path, self._until)
+        found = steps(self._path, attrs.evolve(self._until, first=self.begin_seq + 1))
         for step in found:
             if not isinstance(step, Frame):
                 done += size
                 size = self._sizes.get(step.name, 0)
+                self._joint.look(step.name, step.header.first_seq, step.header.chain)
+                continue
+            behind = after(step)
+            self._joint.look(f"seq {step.first_seq}", behind.next_seq, behind.chain)
+            if behind.next_seq <= self.begin_seq + 1 and step.kind is Kind.EVENTS:
                 continue
             if step.kind is Kind.EVENTS:
                 yield self._entries(step, found)

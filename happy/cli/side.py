@@ -25,7 +25,7 @@ from happy.cli.replaying import Replay
 from happy.cli.rows import json_text
 from happy.config import load
 from happy.effects import Owed, Timer
-from happy.errors import ConfigError, Diverged, JournalError, UnknownEvent
+from happy.errors import ConfigError, Diverged, JournalError, NotAJournal, UnknownEvent
 from happy.event import Entry, FailedOutcome, Outcome, RefusedOutcome, Reply, name_of
 from happy.marks import DigestMark
 from happy.row_diff import Change, Packer, shape_of, unpacked
@@ -61,6 +61,7 @@ class Ready(msgspec.Struct):
 
     fields: list[str]
     classes: dict[str, list[str]]
+    begin_seq: int = 0
     fault: Fault | None = None
 
 
@@ -152,6 +153,7 @@ class _Side:
         self._watch = Watch(app.definition)
         until = Wanted(last=order.last)
         self._replay = Replay(Path(order.journal), self._watch.definition, until, accepts=_anything)
+        self.begin_seq = self._replay.begin_seq
         self._entries = (e for batch in self._replay.batches() for e in batch)
         self._packer = Packer()
         self._kept: list[_Kept] = []
@@ -275,8 +277,8 @@ def fault_of(error: BaseException) -> Fault:
     """Return an error as it is told to the other side."""
     if isinstance(error, ConfigError | ImportError):
         return Fault("not loaded", str(error))
-    if isinstance(error, UnknownEvent):
-        return Fault("unknown event", str(error))
+    if isinstance(error, UnknownEvent | NotAJournal):  # no snapshot of this code's state
+        return Fault("unfit", str(error))
     if isinstance(error, JournalError | OSError):
         return Fault("unreadable", str(error))
     return Fault("broke off", f"{type(error).__name__}: {error}")
@@ -286,15 +288,16 @@ def _talk(source: IO[bytes], out: IO[bytes]) -> None:
     order = receive(source, Order)
     if order.protocol != PROTOCOL:
         other = Fault("not loaded", "the happy in there is of another version: install this one")
-        send(out, Ready([], {}, other))
+        send(out, Ready([], {}, fault=other))
         return
     try:
         side = _Side(order)
     except Exception as error:  # noqa: BLE001 - told to the other side
-        send(out, Ready([], {}, fault_of(error)))
+        send(out, Ready([], {}, fault=fault_of(error)))
         return
     shape = side.shape
-    send(out, Ready(list(shape.fields), {n: list(c) for n, c in shape.classes.items()}))
+    classes = {name: list(fields) for name, fields in shape.classes.items()}
+    send(out, Ready(list(shape.fields), classes, side.begin_seq))
     for ask in _asked(source):
         send(out, side.heed(ask))
 

@@ -21,7 +21,7 @@ class Status(IntEnum):
     UNUSABLE = 4
     DIFFERENT = 5
     NOT_LOADED = 6
-    UNKNOWN_EVENT = 7
+    UNFIT = 7
     BROKE_OFF = 8
 
 

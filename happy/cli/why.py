@@ -18,7 +18,7 @@ from happy.cli.statuses import Status, statuses
 from happy.effects import SETTLING, EffectId, Timer
 from happy.event import Entry, Reply, name_of
 from happy.row_diff import Change, Packer, unpacked
-from happy.touched import FIELD, Watch
+from happy.touched import ABSENT, FIELD, Touch, Watch
 from happy.undo import fields_of
 from happy.values import hints_of
 
@@ -63,12 +63,14 @@ def why(  # noqa: PLR0913 - one for each option
     place = _place(app, table, key)
     with statuses(app.path), progress("replaying") as tell:
         story = _story(app, place, limit, tell)
-    if not story.count:
+    if not story.count and story.begin is None:
         raise Unwell(f"{name}: none of {counted(story.events, 'event')} ever touched {place}",
                      Status.NOT_DONE)  # fmt: skip
     if as_json:
-        write_json(*(touched.plain() for touched in story.shown))
+        write_json(*_plain(story))
         return
+    for line in _beginning(story, place):
+        click.echo(safe(line))
     left = story.count - len(story.shown)
     if left:
         click.echo(f"{counted(left, 'earlier event')} left out")
@@ -151,6 +153,29 @@ class _Story:
     shown: deque[_Touched]
     count: int = 0
     events: int = 0
+    begin_seq: int = 0
+    """What was before this seq is not kept, but for what it came to."""
+    begin: Change | None = None
+    """The row as it was then, as if it was added."""
+
+
+def _plain(story: _Story) -> Iterator[dict[str, Any]]:
+    from happy.cli.rows import change_plain  # noqa: PLC0415 - as above
+
+    if story.begin_seq:
+        did = None if story.begin is None else change_plain(story.begin)
+        yield {"seq": story.begin_seq, "type": None, "did": did}
+    yield from (touched.plain() for touched in story.shown)
+
+
+def _beginning(story: _Story, place: _Place) -> Iterator[str]:
+    """Yield what to say of a history that is not kept from its first event on."""
+    from happy.cli.rows import json_text  # noqa: PLC0415 - as above
+
+    if not story.begin_seq:
+        return
+    was = "was not there" if story.begin is None else f"was {json_text(story.begin.values()[1])}"
+    yield f"up to seq {story.begin_seq} only what it came to is kept: {place} {was}"
 
 
 def _place(app: Application, name: str, key: str | None) -> _Place:
@@ -188,11 +213,14 @@ def _story(app: Application, place: _Place, limit: int, tell: Any) -> _Story:
 
     watch = Watch(app.config.definition)
     replaying = Replay(app.path, watch.definition, None, tell)
-    story = _Story(deque(maxlen=limit))
+    story = _Story(deque(maxlen=limit), begin_seq=replaying.begin_seq)
+    if replaying.begin_seq:
+        state = replaying.machine.state
+        story.begin = Packer().change(state, Touch(place.field, place.key, ABSENT))
     for touched in _touching(replaying, watch, place):
         story.count += 1
         story.shown.append(touched)
-    story.events = replaying.machine.seq
+    story.events = replaying.machine.seq - replaying.begin_seq
     return story
 
 
