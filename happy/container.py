@@ -14,7 +14,7 @@ from signal import SIGHUP, signal
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults, succeed
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -28,6 +28,7 @@ from happy.doors import Door, doors_of, runners_of
 from happy.errors import HappyError, NoRoom, StartError
 from happy.event import Configured
 from happy.journal.disk import FileDisk, network_file_system
+from happy.side_process import housekeeping_of
 from happy.stream import Stream
 from happy.wire.access import (
     NAMESPACE,
@@ -54,6 +55,7 @@ class Hosted:
         container: Config,
         reactor: Any,
         access_log: AccessLog | None,
+        one_at_a_time: DeferredLock,
     ) -> None:
         self.config = config
         self._reactor = reactor
@@ -61,6 +63,7 @@ class Hosted:
         self._path = container.data / config.name
         disk = FileDisk(self._path)
         self.stream = Stream(config.name, config.definition, disk, world, config.limits)
+        self._housekeeping = housekeeping_of(self.stream, world, config, container, one_at_a_time)
         self.app: App = config.app(config.name, self.stream, config.settings, config.domains)
         self.doors = doors_of(self.app, config, container, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
@@ -90,13 +93,19 @@ class Hosted:
         self._thread.start()
         self.stream.debts.runners.update(self._runners)
         self.stream.begin(Configured(self.config.settings_json, self.config.domains))
+        self._housekeeping.begin(self.stream.opened)
 
     def status(self) -> dict[str, Any]:
         """Return how the application is, its doors included."""
-        return {**self.stream.status(), "doors": [door.status() for door in self.doors]}
+        return {
+            **self.stream.status(),
+            "snapshot": self._housekeeping.status(),
+            "doors": [door.status() for door in self.doors],
+        }
 
     def close(self) -> Deferred[None]:
         """Let the doors and the runners finish, then seal the journal."""
+        self._housekeeping.stop()
         finishing: list[Deferred[Any]] = [door.factory.drain() for door in self.doors]
         finishing += [runner.stop() for runner in self._runners.values()]
         return (
@@ -154,7 +163,10 @@ class Container(Service):
             if config.log.access == "off"
             else access_logger(Logger(NAMESPACE, observer=self._access))
         )
-        self.hosted = [Hosted(app, config, reactor, access_log) for app in config.apps]
+        one_at_a_time = DeferredLock()
+        self.hosted = [
+            Hosted(app, config, reactor, access_log, one_at_a_time) for app in config.apps
+        ]
 
     def privilegedStartService(self) -> None:
         """Bind the ports, while the process may still bind low ones."""

@@ -208,5 +208,9 @@ class Diverged(JournalError):
         self.last_seq = last_seq
 
 
+class NoSnapshot(JournalError):
+    """No snapshot could be made; the application does not mind, and it is tried again."""
+
+
 class SyncFailed(JournalError):
     """The disk did not take what was promised to be durable; the process must end."""

@@ -215,12 +215,20 @@ _KINDS: Final = "kinds"
 _KIND_ITEMS: Final = Items(Kind)
 
 
+Schemas = tuple[tuple[str, int, str], ...]
+"""The name, the version and the schema of each part of an image."""
+
+
 class Image:
     """Describes, takes and puts back the images of one application's machine."""
 
     def __init__(self, definition: Definition) -> None:
         self._state = definition.state.__qualname__
         self._parts = _parts_of(definition)
+        self.schemas: Schemas = tuple(
+            (part.name, part.version, part.schema) for part in self._parts
+        )
+        """What it is made of: equal where images fit."""
 
     def describe(self, machine: Machine, kinds: Kinds) -> Description:
         """Return what an image of a machine will be."""

@@ -41,6 +41,16 @@ class Limits:
     digest_events_max: int = _bound(10_000)  # what a divergence is narrowed down to
     journal_idle_mark_ms: int = _bound(50)  # a pause as long: then the last frame is vouched for
 
+    # Snapshots: made when this much is behind the last one.
+    snapshot_behind_bytes_max: int = _bound(256 * MIB)  # four segments; read in a second
+    snapshot_behind_replay_s_max: int = _bound(10)  # estimated; about what a restart may take
+    snapshots_kept_max: int = _bound(2)  # should one be found damaged, there is the one before
+    snapshot_retry_s: int = _bound(60)  # the first pause after one could not be made; doubles
+    snapshot_retry_max_s: int = _bound(3_600)  # the longest such pause
+    snapshot_niceness_min: int = _bound(
+        19
+    )  # of the process that makes them; 19 waits for all others
+
     # HTTP.
     http_request_line_bytes_max: int = _bound(8 * KIB)  # 414; what Apache and nginx allow
     http_header_bytes_max: int = _bound(16 * KIB)  # 431; twisted.web's figure

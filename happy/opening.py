@@ -21,6 +21,7 @@ from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT
 from happy.journal.replay import Reader, Tail, Torn, trace_of
+from happy.journal.snapshots import Snapshot
 from happy.limits import Limits
 from happy.marks import Accepts, Marker, compare, mark_in, never
 from happy.recall import Recall, Recalled
@@ -39,8 +40,8 @@ class Opened:
     appender: Appender
     tail: Tail
     marker: Marker
-    recalled: Recalled | None
-    """The snapshot that it began with, if any; the machine has moved on since."""
+    recalled: Snapshot | None
+    """The snapshot that it began with, if any."""
     behind: Behind
 
 
@@ -152,7 +153,8 @@ def open_application(  # noqa: PLR0913 - all it is made of
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
     accepting = acceptance.first is not None
     marker = Marker(machine, limits.digest_events_max, world.time_ns(), accepting=accepting)
-    return Opened(journal_id, machine, appender, tail, marker, recalled, behind)
+    snapshot = None if recalled is None else recalled.snapshot
+    return Opened(journal_id, machine, appender, tail, marker, snapshot, behind)
 
 
 def _replay(  # noqa: PLR0913 - all it is made of

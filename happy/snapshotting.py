@@ -49,6 +49,8 @@ class Made:
     """The last seq that the newest snapshot covers; 0 when there is none."""
     events: int
     """How many events were applied, behind the snapshot it began with."""
+    replay_s: float
+    """How much processor time that took."""
     good: tuple[Good, ...]
     """The snapshots that are there and were found good, the newest first."""
     complaints: tuple[str, ...]
@@ -58,7 +60,16 @@ class Made:
 class SnapshotMaker:
     """Makes a snapshot of one application's journal; ``make`` once."""
 
-    def __init__(self, definition: Definition, disk: Disk, random_of: Callable[[int], Any]) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        disk: Disk,
+        random_of: Callable[[int], Any],
+        clock: Callable[[], float],
+    ) -> None:
+        """``clock`` tells seconds of processor time: the machine has other things to do."""
+        self._clock = clock
+        self._replay_s = 0.0
         self._disk = disk
         self._decoder = EventDecoder(definition.events)
         self._recall = Recall(definition, self._decoder, random_of)
@@ -80,7 +91,7 @@ class SnapshotMaker:
         sweep_snapshots(self._disk, good, kept)
         passed_over = [passed.reason for passed in self._recall.passed_over]
         every = tuple(dict.fromkeys((*passed_over, *complaints)))
-        return Made(made, seq, seq - begun_seq, tuple(good[:kept]), every)
+        return Made(made, seq, seq - begun_seq, self._replay_s, tuple(good[:kept]), every)
 
     def _check_fits(self, header: SnapshotHeader) -> None:
         self._recall.image.check_fits(header.description)
@@ -96,11 +107,13 @@ class SnapshotMaker:
         start = None if recalled is None else recalled.start
         reader = Reader(self._disk, cut=False, start=start)
         accepts = Acceptance(self._disk, start=start)
+        begun_s = self._clock()
         try:
             for frame in vouched_frames(reader, names[-1]):
                 self._apply(reader, frame, accepts)
         except Corrupt as error:
             raise self._recall.explain(error) from None
+        self._replay_s = self._clock() - begun_s
         return None if recalled is None else recalled.snapshot
 
     def _apply(self, reader: Reader, frame: frames.Frame, accepts: Accepts) -> None:

@@ -40,6 +40,7 @@ from happy.event import (
     Waiting,
 )
 from happy.guard import closed
+from happy.housekeeping import Journaled
 from happy.idle import IdleWatch
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
@@ -48,7 +49,7 @@ from happy.lifecycle import Mood, step
 from happy.limits import Limits
 from happy.marks import Marker
 from happy.memory import MemoryWatch
-from happy.opening import open_application
+from happy.opening import Opened, open_application
 from happy.order import Batch, Order, check_fingerprint
 from happy.own_events import OwnEvents
 from happy.pen import Pen
@@ -71,6 +72,8 @@ class Stream:
         self.halted: Deferred[BaseException] = Deferred()
         """Fires with the reason when the stream halts."""
         self.clock = StreamClock(world.time_ns, world.clock.seconds)
+        self.opened: Opened
+        """How it was opened; known when it is."""
         self.debts: Debts
         self._agenda: Agenda
         self._definition = definition
@@ -115,6 +118,7 @@ class Stream:
         except BaseException:
             self._disk.close()
             raise
+        self.opened = opened
         self.journal_id = opened.journal_id
         self._machine = opened.machine
         end = opened.tail.position
@@ -213,6 +217,10 @@ class Stream:
         public = hashlib.blake2b(self.journal_id, digest_size=8, person=b"happy effects")
         event_seq, n = effect_id
         return f"{public.hexdigest()}-{event_seq}-{n}"
+
+    def journaled(self) -> Journaled:
+        """Return how far the journal is: what was applied, and what was written since the start."""
+        return Journaled(self._machine.seq, self.opened.appender.appended_bytes)
 
     def status(self) -> dict[str, Any]:
         """Return how the application is, for people and tools."""

@@ -171,7 +171,8 @@ class Branch:
 
     def make(self, kept=2):
         """Make a snapshot, as the side process does."""
-        return SnapshotMaker(self.definition, self.disk, random.Random).make(BEGIN_NS, kept=kept)
+        maker = SnapshotMaker(self.definition, self.disk, random.Random, lambda: 0.0)
+        return maker.make(BEGIN_NS, kept=kept)
 
     def recalled(self):
         """Return what the newest usable snapshot has."""

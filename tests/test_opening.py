@@ -479,7 +479,7 @@ def test_a_start_takes_the_newest_snapshot_and_what_follows(bank, said):
     whole = bank.replayed()
     opened = bank.open()
     assert told(opened.machine) == told(whole)
-    assert (opened.behind.events, opened.recalled.start.seq) == (10, 40)
+    assert (opened.behind.events, opened.recalled.header.seq) == (10, 40)
     assert 0 < opened.behind.size_bytes < 5000
     taken = f"info: bank: the state as of seq 40 is taken from {snapshot_name(40)}"
     assert taken in said
@@ -491,7 +491,7 @@ def test_a_damaged_snapshot_is_passed_over_loudly(bank, said):
     whole = told(bank.replayed())
     bank.disk.write(snapshot_name(40), 400, b"!")
     assert told(bank.open().machine) == whole
-    assert bank.opened.recalled.start.seq == 20
+    assert bank.opened.recalled.header.seq == 20
     assert said[0].startswith(f"error: bank: a snapshot is not used: {snapshot_name(40)}: ")
     bank.disk.close()
     bank.disk.truncate(snapshot_name(20), 99)

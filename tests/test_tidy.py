@@ -36,6 +36,7 @@ FLOORS = {
         "agenda", "collecting", "firing", "stream_clock",
         "world", "accepting", "answers", "debts", "footprint", "idle", "memory", "opening",
         "own_events", "pen", "recall", "snapshotting", "stream",
+        "housekeeping",
     ],
     "doors": ["wire", "split"],
     "house": [""],

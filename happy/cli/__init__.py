@@ -18,6 +18,7 @@ from happy.cli.output import Commands
 from happy.cli.replay import replay
 from happy.cli.restore import restore
 from happy.cli.schema import schema
+from happy.cli.snapshot import snapshot
 from happy.cli.status import status
 from happy.cli.why import why
 
@@ -38,7 +39,19 @@ def main() -> None:
     """  # noqa: D301 - a backspace keeps click from filling the lines after it
 
 
-for _command in (init, check, status, journal, backup, restore, replay, diff, why, schema):
+for _command in (
+    init,
+    check,
+    status,
+    journal,
+    backup,
+    restore,
+    replay,
+    diff,
+    why,
+    schema,
+    snapshot,
+):
     main.add_command(_command)
 
 __all__ = ["main"]

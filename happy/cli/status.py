@@ -46,6 +46,25 @@ class _Digest(msgspec.Struct):
     time: str
 
 
+class _Snapshot(msgspec.Struct):
+    seq: int
+    created_ns: int | None
+    size_bytes: int
+    running: bool
+    error: str | None
+
+    @property
+    def told(self) -> str:
+        """How the snapshots are, in a few words."""
+        told = "none"
+        if self.created_ns is not None:
+            size = short_bytes(self.size_bytes)
+            told = f"seq {self.seq}, {short_time(self.created_ns)}, {size}"
+        if self.running:
+            return f"{told}; the next is being made"
+        return told if self.error is None else f"{told}; not made: {self.error}"
+
+
 class _Application(msgspec.Struct):
     name: str
     mood: str
@@ -56,6 +75,7 @@ class _Application(msgspec.Struct):
     doors: list[_Door]
     memory: _Memory | None = None
     digest: _Digest | None = None
+    snapshot: _Snapshot | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -137,6 +157,7 @@ def _show_applications(answer: _Answer) -> None:
             "failed ",
             "state ",
             "digest",
+            "snapshot",
             "doors",
         ),
         [
@@ -146,6 +167,7 @@ def _show_applications(answer: _Answer) -> None:
                 *map(str, (app.seq, app.waiting, app.owed, app.failed)),
                 _shown(app.memory),
                 _vouched(app.digest),
+                "" if app.snapshot is None else app.snapshot.told,
                 "\n".join(f"{door.kind} {door.where}" for door in app.doors),
             )
             for app in answer.apps

@@ -32,6 +32,7 @@ from happy.config.reader import (
     did_you_mean,
     dotted,
 )
+from happy.config.retention import Retention, retention_of
 from happy.errors import ConfigError
 from happy.event import Mail
 from happy.limits import Limits
@@ -62,6 +63,7 @@ class AppConfig:
     settings: Any = None
     settings_json: bytes = b""
     limits: Limits = attrs.Factory(Limits)
+    retention: Retention = Retention()  # noqa: RUF009 - it is frozen
 
 
 @frozen
@@ -103,6 +105,7 @@ _APP_KEYS: Final = {
     "domains": tuple[HostName, ...],
     "settings": Any,
     "limits": Any,
+    "retention": Any,
 }
 _MAIL_KEYS: Final = {"smarthost": Smarthost, "hostname": HostName}
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
@@ -206,6 +209,7 @@ def _app(
     """Yield an application, if its class could be imported; complain about the rest."""
     key = ("apps", name)
     own_limits = _limits(reader, (*key, "limits"), table.get("limits", {}), limits)
+    retention = retention_of(reader, (*key, "retention"), table.get("retention"))
     _check_mail(reader, key, table)
     definition: Definition | None = good.get("app")
     if definition is None:
@@ -223,6 +227,7 @@ def _app(
         settings=settings,
         settings_json=settings_json,
         limits=own_limits,
+        retention=retention,
     )
 
 

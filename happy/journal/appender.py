@@ -71,6 +71,8 @@ class Appender:
         self._failed: BaseException | None = None
         self._last = tail.last
         self._touched = 0
+        self.appended_bytes = 0
+        """How many bytes of frames were written."""
         self._rewrite(tail.unproven)
 
     @property
@@ -158,6 +160,7 @@ class Appender:
             self._disk.sync(name)
             raise
         self._disk.sync(name)
+        self.appended_bytes += len(frame)
         self._at = Position(end, at.next_seq + len(records), time_ns, chain)
         self._last = kind
 

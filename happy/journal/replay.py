@@ -28,6 +28,7 @@ from happy.journal.frame import (
 )
 from happy.journal.names import (
     BLOBS,
+    LOCK,
     QUARANTINE,
     SNAPSHOTS,
     is_headless_name,
@@ -127,7 +128,7 @@ def trace_of(disk: Disk) -> str | None:
     """Return a file that is there only because a journal had events; None when there is none."""
     for folder in (SNAPSHOTS, BLOBS, QUARANTINE):
         for name in disk.names(folder):
-            if not (is_part(name) or is_headless_name(name)):
+            if not (is_part(name) or is_headless_name(name) or name.endswith(f"/{LOCK}")):
                 return name
     return None
 

@@ -118,6 +118,15 @@ def retire(disk: Disk, going: Sequence[Held], archive: Disk | None = None) -> No
         disk.remove(segment.name)
 
 
+def let_go(
+    disk: Disk, verified_seqs: Collection[int], budget: Budget, now_ns: int, archive: Disk | None
+) -> list[Held]:
+    """Let go of all segments that may; return them. See ``retirable`` and ``retire``."""
+    going = retirable(held_segments(disk), verified_seqs, budget, now_ns)
+    retire(disk, going, archive)
+    return going
+
+
 def _keep(disk: Disk, archive: Disk, name: str) -> None:
     """Copy a segment to the archive; once more if it is there, for it may be in memory only."""
     # It was cut to its frames when it was full, perhaps in memory only: after a power cut it
