@@ -252,7 +252,7 @@ def _report_new(name: str, torn: Torn | None) -> None:
 
 def _lost(torn: Torn) -> str:
     """Return what was lost because somebody accepted it."""
-    if torn.count is None:
+    if not torn.count:  # not known, or a mark, behind which there may have been more
         return f"whatever had seq {torn.seq} or higher may have been answered, is lost"
     last = torn.seq + torn.count - 1
     return f"what had seq {torn.seq} to {last} may have been answered, is lost"

@@ -9,16 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from cli_kit import Note, change, contents, happy, lines, records, segments, write
+from cli_kit import (
+    SECOND,
+    Note,
+    change,
+    contents,
+    happy,
+    lines,
+    pen_of,
+    records,
+    segments,
+    write,
+)
+from happy.codec import encode
 from happy.journal.frame import (
     FRAME_HEADER_SIZE,
     SEGMENT_HEADER_SIZE,
     SEGMENT_MAGIC,
+    Kind,
     decode_frame_header,
     decode_segment_header,
     records_of,
 )
 from happy.journal.recovery import after, next_frame, start_of
+from happy.marks import DigestMark
 
 HAPPY = Path(sys.executable).with_name("happy")
 
@@ -125,6 +139,19 @@ def test_cat_tells_of_frames_as_json(tmp_path):
     assert found[1]["chain"] == found[2]["chain"]
     assert found[0]["journal"] == (b"j" * 16).hex()
     assert found[1]["events"] == 2
+
+
+def test_cat_tells_what_a_digest_mark_says(tmp_path):
+    """Both digests in hex, as `happy status` shows them, and whether it accepts a divergence."""
+    disk, pen = pen_of(tmp_path)
+    mark = DigestMark(2, "5a" * 16, "0c" * 16, "5e" * 8, accepting=True)
+    pen.append([encode(Note("x"), "test")] * 2, SECOND)
+    pen.mark(Kind.CLOSE_MARK, SECOND, mark.body())
+    disk.close()
+    told = lines(cat(tmp_path, "--json"))[2]
+    assert (told["kind"], told["first_seq"], told["events"]) == ("digest_mark", 3, 0)
+    assert (told["state"], told["outcomes"]) == (mark.state, mark.outcomes)
+    assert told["accepting"] is True
 
 
 def test_a_terminal_gets_no_frames(tmp_path):

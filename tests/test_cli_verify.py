@@ -24,6 +24,7 @@ from happy.event import Blob, Mail, event
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Kind
+from happy.marks import DigestMark
 
 SECOND = 1_000_000_000
 SEGMENT_BYTES = 8192
@@ -40,7 +41,7 @@ def _no_pause(monkeypatch):
     monkeypatch.setattr("happy.cli.segments._PAUSE_S", 0)
 
 
-def write_journal(path, batches, *, close=True, records=None):
+def write_journal(path, batches, *, close=True, records=None, digest=b""):
     disk = FileDisk(path)
     disk.lock()
     tail = create_journal(disk, b"j" * 16, 1, SECOND, SEGMENT_BYTES)
@@ -50,7 +51,7 @@ def write_journal(path, batches, *, close=True, records=None):
     if records:
         appender.append(records, SECOND)
     if close:
-        appender.mark(Kind.CLOSE_MARK, SECOND)
+        appender.mark(Kind.CLOSE_MARK, SECOND, digest)
     disk.close()
     return sorted(path.glob("*.segment"))
 
@@ -67,6 +68,20 @@ def change(file, offset, data):
     with file.open("r+b") as opened:
         opened.seek(offset)
         opened.write(data)
+
+
+def test_a_digest_mark_that_is_none_is_status_2(tmp_path):
+    """Right checksums, and a body that no program of ours writes."""
+    for body, status in ((mark_body(), 0), (b"no mark", 2)):
+        path = tmp_path / str(status)
+        write_journal(path, [[Note("x")]], digest=body)
+        result = verify(path)
+        assert result.exit_code == status
+    assert "seq 1: the digest mark after it cannot be read" in result.stderr
+
+
+def mark_body():
+    return DigestMark(1, "5a" * 16, "0c" * 16, "5e" * 8).body()
 
 
 def test_a_whole_journal_is_status_0(tmp_path):

@@ -121,7 +121,8 @@ def test_one_odd_thing_changes_no_other():
     lambda: [2**70, {"b", "a"}, "\ud800"], lambda: Plain, lambda: NOON, lambda: Place("a"),
     lambda: Reply((2**70, "\ud800")), lambda: Data(2**70),
     object, lambda: {"a": {2**70: {"x", "y"}}}, lambda: (Color.RED, Shade.DARK),
-], ids=range(12))  # fmt: skip
+    lambda: Reply(Plain(10**5000)),
+], ids=range(13))  # fmt: skip
 def test_whatever_a_handler_replies_can_be_packed(make):
     """Promise 4: every reply has a form, the same for equal ones."""
     assert packed_reply(make()) == packed_reply(make())

@@ -135,6 +135,34 @@ def test_a_frame_names_what_was_durable_before_it(disk):
     assert frames[-1].kind is Kind.IDLE_MARK
 
 
+def test_a_digest_mark_and_what_follows_it_are_one_write():
+    """One write, one sync, one durable end; and after a restart both are written again."""
+    disk = MemoryDisk()
+    appender = begin(disk, capacity=10**6)
+    appender.append([record(1)], 10)
+    syncs = disk.syncs_count
+    appender.append([record(2)], 11, b"what it was")
+    assert disk.syncs_count == syncs + 1
+    reader = Reader(disk, cut=False)
+    before, mark, after = reader.frames()
+    assert (mark.kind, mark.count, bytes(mark.body)) == (Kind.DIGEST_MARK, 0, b"what it was")
+    assert (mark.offset, after.offset) == (before.end, mark.end)
+    assert mark.durable_end == after.durable_end == mark.offset
+    assert (mark.first_seq, after.first_seq) == (2, 2)
+    assert reader.tail.unproven == mark.offset
+
+
+def test_a_digest_mark_stays_with_what_follows_it(disk):
+    """A segment that cannot hold both is followed by one that does."""
+    appender = begin(disk)
+    for n in range(8):
+        appender.append([record(n)], 10 + n, b"m" * 48)
+    reader = Reader(disk, cut=False)
+    kinds = [frame.kind for frame in reader.frames()]
+    assert kinds == [Kind.DIGEST_MARK, Kind.EVENTS] * 8
+    assert len(reader.segments) > 1
+
+
 def test_time_never_goes_backwards(disk):
     """A batch older than the one before is refused before anything is written."""
     appender = begin(disk)
@@ -473,12 +501,15 @@ class Crashes(RuleBasedStateMachine):
         self.maybe = None
 
     @precondition(lambda self: self.maybe is None)
-    @rule(batch=st.lists(st.integers(0, 700).map(bytes), min_size=1, max_size=3))
-    def append(self, batch):
-        """Append a batch."""
+    @rule(
+        batch=st.lists(st.integers(0, 700).map(bytes), min_size=1, max_size=3),
+        digest=st.sampled_from([b"", bytes(48)]),
+    )
+    def append(self, batch, digest):
+        """Append a batch, with a digest mark before it or without."""
         self.time += 1
         try:
-            self.appender.append(batch, self.time)
+            self.appender.append(batch, self.time, digest)
         except NoRoom:
             return
         self.kept += batch
@@ -493,12 +524,16 @@ class Crashes(RuleBasedStateMachine):
             return
 
     @precondition(lambda self: self.maybe is None)
-    @rule(syncs=st.integers(0, 2), record=st.binary(max_size=400))
-    def fail(self, syncs, record):
+    @rule(
+        syncs=st.integers(0, 2),
+        record=st.binary(max_size=400),
+        digest=st.sampled_from([b"", bytes(48)]),
+    )
+    def fail(self, syncs, record, digest):
         """Let a sync fail."""
         self.disk.syncs_left = syncs
         try:
-            self.appender.append([record], self.time)
+            self.appender.append([record], self.time, digest)
         except NoRoom:
             self.disk.syncs_left = None
         except SyncFailed:

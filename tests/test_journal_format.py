@@ -254,7 +254,8 @@ def frames_by_the_page(folder):
             assert chain == blake(expected + head[:48] + body)
             assert first == seq
             assert its_time >= time
-            yield kind, first, its_time, split(unmask(body, mask), count)
+            assert kind != 4 or (length, count) == (48, 0)
+            yield kind, first, its_time, [] if kind == 4 else split(unmask(body, mask), count)
             expected, seq, time = chain, seq + count, its_time
             end += 72 + -(-length // 8) * 8
         number += 1

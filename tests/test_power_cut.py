@@ -41,6 +41,7 @@ from happy.journal.recovery import Start
 from happy.journal.replay import Reader
 from happy.journal.retention import Budget, held_segments, retirable, retire
 from happy.limits import Limits
+from happy.marks import mark_of
 from happy.opening import open_application, replay_frame
 from happy.state import digest
 from happy.testing.disk import MemoryDisk
@@ -143,8 +144,11 @@ class Life:
         both = self.known.kept + self.known.maybe
         self.known = attrs.evolve(self.known, kept=both[:count], maybe=())
 
-    def append(self, *sizes, bodies=0, fill="x"):
-        """Append a batch of events with texts of these sizes, and of others with bodies."""
+    def append(self, *sizes, bodies=0, fill="x", mark=False):
+        """Append a batch of events with texts of these sizes, and of others with bodies.
+
+        With ``mark``, a digest mark goes before it, which the next start will compare.
+        """
         number = len(self.known.kept) + 1
         puts = [Put(number + n, fill * size) for n, size in enumerate(sizes)]
         for n in range(number + len(sizes), number + len(sizes) + bodies):
@@ -155,16 +159,21 @@ class Life:
             puts.append(Put(n, body=writer.seal()))
         self.known = attrs.evolve(self.known, maybe=tuple(puts))
         try:
-            self.appender.append([encode(put) for put in puts], NOW_NS)
+            self.appender.append(
+                [encode(put) for put in puts], NOW_NS, self._mark() if mark else b""
+            )
         except NoRoom:
             puts = []
         kept = (*self.known.kept, *puts)
         self.known = attrs.evolve(self.known, kept=kept, maybe=())
 
-    def close(self):
-        """Stop in good order."""
-        self.appender.mark(Kind.CLOSE_MARK, NOW_NS)
+    def close(self, *, mark=False):
+        """Stop in good order, with a digest mark or without."""
+        self.appender.mark(Kind.CLOSE_MARK, NOW_NS, self._mark() if mark else b"")
         self.disk.close()
+
+    def _mark(self):
+        return mark_of(fold(self.known.kept)).body()
 
     def kill(self):
         """End without a word; the disk knows nothing of it."""
@@ -476,6 +485,15 @@ def several_segments(life):
     life.close()
 
 
+def marked(life):
+    """Digest marks before batches and at the end, each in the write of what follows it."""
+    life.open()
+    life.append(10)
+    life.append(700, mark=True)
+    life.append(30, mark=True)
+    life.close(mark=True)
+
+
 def zeros(life):
     """Texts that look like sectors that were never written."""
     life.open()
@@ -539,7 +557,7 @@ def filled(life):
     life.close()
 
 
-SCENARIOS = [several_segments, zeros, large_batches, bodies, full_disk, removal, archiving]
+SCENARIOS = [several_segments, marked, zeros, large_batches, bodies, full_disk, removal, archiving]
 BEGUN = {removal: filled, archiving: filled}
 
 

@@ -44,6 +44,7 @@ from happy.journal.frame import Kind
 from happy.journal.replay import Reader
 from happy.lifecycle import Mood
 from happy.limits import KIB, Limits
+from happy.marks import mark_in
 from happy.opening import replay_frame
 from happy.state import digest, state
 from happy.stream import Stream
@@ -560,6 +561,88 @@ def test_a_restart_marks_what_was_not_vouched_for(house):
     kinds = house.kinds()
     house.advance(1)
     assert house.kinds() == kinds
+
+
+# --- digest marks ------------------------------------------------------------------------------
+
+DIGEST, CLOSE = Kind.DIGEST_MARK, Kind.CLOSE_MARK
+
+
+@pytest.fixture
+def counted():
+    """A stream that puts a digest into its journal after every three events."""
+    return House(Limits(segment_bytes_max=256 * KIB, digest_events_max=3)).open()
+
+
+def marks_in(house):
+    frames = Reader(house.disk, cut=False).frames()
+    return [mark_in(frame) for frame in frames if frame.kind is DIGEST]
+
+
+def test_a_digest_goes_before_the_batch_that_follows_so_many_events(counted):
+    """Counted in events, and never with a write or a sync of its own."""
+    for _ in range(3):
+        counted.say(Add())
+    syncs = counted.disk.syncs_count
+    counted.say(Add())
+    assert counted.disk.syncs_count == syncs + 1
+    assert counted.kinds() == [EVENTS, EVENTS, EVENTS, DIGEST, EVENTS]
+    assert [mark.seq for mark in marks_in(counted)] == [3]
+    assert counted.durable_events() == [1, 2, 3, 4]
+
+
+def test_a_digest_speaks_of_all_that_is_in_the_journal(counted):
+    """Under load a batch that completes the number is applied before the next one is written."""
+    for _ in range(5):
+        answers = [counted.submit(Add()) for _ in range(2)]
+        counted.turn()
+        answers += [counted.submit(Add()) for _ in range(2)]
+        counted.run_all()
+        assert all(answer.value for answer in answers)
+    marks = marks_in(counted)
+    assert len(marks) >= 4
+    frames = [f for f in Reader(counted.disk, cut=False).frames() if f.kind is DIGEST]
+    assert [mark.seq + 1 for mark in marks] == [frame.first_seq for frame in frames]
+    counted.crash()
+    assert counted.stream._machine.agreed == marks[-1]
+
+
+def test_a_pause_brings_the_digest_that_is_due(counted):
+    """No batch follows: the digest goes with the idle mark, and is not written again."""
+    for _ in range(3):
+        counted.say(Add())
+    counted.advance(0.1)
+    counted.advance(100)
+    assert counted.kinds() == [EVENTS, EVENTS, EVENTS, DIGEST, IDLE]
+
+
+def test_a_close_brings_a_digest_unless_the_last_one_says_it_all(house):
+    """So a journal that was closed in good order is vouched for to its end."""
+    house.say(Add())
+    house.close()
+    assert house.kinds()[-3:] == [EVENTS, DIGEST, CLOSE]
+    house.open()
+    assert house.stream.status()["digest"]["seq"] == 1
+    house.close()
+    assert house.kinds()[-3:] == [DIGEST, CLOSE, CLOSE]
+
+
+def test_a_digest_that_found_no_room_is_written_with_the_next_batch(counted):
+    """A full disk refuses the batch and its mark together; neither is lost track of."""
+    for _ in range(3):
+        counted.say(Add())
+    counted.disk.before_step = _full_disk
+    assert isinstance(counted.say(Add()).error, NoRoom)
+    counted.disk.before_step = lambda step: None
+    counted.say(Add())
+    assert counted.kinds()[-2:] == [DIGEST, EVENTS]
+    counted.crash()
+    assert counted.stream._machine.agreed.seq == 3
+
+
+def _full_disk(step):
+    if step.verb == "write":
+        raise NoRoom("full")
 
 
 def test_a_process_that_ended_marks_nothing(house):

@@ -70,7 +70,7 @@ class Replay:
         self._joint = Joint(begin.start)
         self._path = path
         self._tell = tell
-        self._accepts = accepts or Acceptance(disk)
+        self._accepts = accepts or Acceptance(disk, start=begin.start)
         self._sizes = {name: disk.size(name) for name in segment_names(disk, path)}
 
     def batches(self) -> Iterator[Iterator[Entry]]:

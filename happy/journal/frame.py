@@ -280,7 +280,12 @@ def unmasked(body: Buffer, mask: int) -> Buffer:
 
 
 def records_of(frame: Frame) -> Iterator[bytes]:
-    """Yield the records of a frame; ``ValueError`` when its count and lengths do not agree."""
+    """Yield the records of a frame; ``ValueError`` when its count and lengths do not agree.
+
+    A digest mark has a body and no records.
+    """
+    if frame.kind is Kind.DIGEST_MARK:
+        return
     body = bytes(frame.body)
     yield from _of_one_length(body, frame.count) or _one_by_one(body, frame.count)
 
