@@ -86,6 +86,21 @@ def decode_exactly(data: bytes | memoryview, resolve: Resolve) -> Any:
     return _final(decoder.decode(data))
 
 
+def decode_plainly(data: bytes | memoryview) -> Any:
+    """Return what was written with the fields of instances as dicts, and members as values.
+
+    So it can be read when the classes are not there any more; raises as ``decode_exactly``.
+    """
+    return decode_exactly(data, lambda _name: _Plain)
+
+
+class _Plain:
+    """Stands for any class where none is wanted."""
+
+    def __new__(cls, value: Any) -> Any:
+        return value
+
+
 def _ext(code: int, data: bytes) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(int(code), data)
 
@@ -205,6 +220,8 @@ def _moment(naive: str, fold: int, zone: str | float | None) -> datetime.datetim
 
 def _made(cls: type, fields: dict[str, Any]) -> Any:
     """Return an instance as it was: no converter, no validator and no default has a say."""
+    if cls is _Plain:
+        return fields
     if not attrs.has(cls) or {f.name for f in attrs.fields(cls)} != set(fields):
         raise ValueError(f"{cls.__qualname__} has other fields now")
     made = object.__new__(cls)

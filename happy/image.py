@@ -23,6 +23,7 @@ from happy.errors import UnfitSnapshot
 from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply, ScheduledWhen
 from happy.items import Items
 from happy.journal.snapshot_format import Block, Description, Section
+from happy.older_image import STATE, TABLE, TABLES, OlderImage, is_older
 from happy.outcomes import OutcomeDigest
 from happy.schedule import Place
 from happy.schema import fields_schema, schema_of
@@ -59,6 +60,8 @@ class Part:
     put: Callable[[Machine, EventDecoder, list[Any]], None]
     version: int = 1
     schema: str = ""
+    cls: type | None = None
+    """What the version is of: the state, or the class of the rows."""
 
     def section(self, machine: Machine) -> Section:
         """Return what a snapshot says of it."""
@@ -163,7 +166,7 @@ def _state_part(state: type) -> Part:
             object.__setattr__(machine.state, name, value)
 
     schema = fields_schema({name: hints[name] for name in plain} | dict.fromkeys(tables))
-    return Part("state", Items(), lambda _: len(plain), take, put, version_of(state), schema)
+    return Part(STATE, Items(), lambda _: len(plain), take, put, version_of(state), schema, state)
 
 
 def _tables_part(state: type) -> Part:
@@ -178,7 +181,7 @@ def _tables_part(state: type) -> Part:
         for name, next_ordinal in items:
             getattr(machine.state, name).next_ordinal = next_ordinal
 
-    return Part("tables", Items(), lambda _: len(tables), take, put)
+    return Part(TABLES, Items(), lambda _: len(tables), take, put)
 
 
 def _table_part(name: str, hint: Any) -> Part:
@@ -194,13 +197,14 @@ def _table_part(name: str, hint: Any) -> Part:
         rows.fill(items, rows.next_ordinal)
 
     return Part(
-        f"table {name}",
+        f"{TABLE}{name}",
         Items(item),
         lambda machine: len(table(machine)),
         lambda machine: table(machine).stored(),
         put,
         version_of(row) if attrs.has(row) else 1,
         schema_of(item),
+        row if attrs.has(row) else None,
     )
 
 
@@ -223,7 +227,7 @@ class Image:
     """Describes, takes and puts back the images of one application's machine."""
 
     def __init__(self, definition: Definition) -> None:
-        self._state = definition.state.__qualname__
+        self._state = definition.state
         self._parts = _parts_of(definition)
         self.schemas: Schemas = tuple(
             (part.name, part.version, part.schema) for part in self._parts
@@ -233,7 +237,7 @@ class Image:
     def describe(self, machine: Machine, kinds: Kinds) -> Description:
         """Return what an image of a machine will be."""
         return Description(
-            state=self._state,
+            state=self._state.__qualname__,
             digest=machine.digest(),
             sections=(
                 Section(_KINDS, len(kinds)),
@@ -252,22 +256,25 @@ class Image:
 
     def check_fits(self, description: Description) -> None:
         """Raise ``UnfitSnapshot`` when an image is not one of this application's state."""
+        self.is_older(description)
+
+    def is_older(self, description: Description) -> bool:
+        """Say whether an image needs upcasters; ``UnfitSnapshot`` when it is of another state."""
         parts = {part.name: part for part in self._parts}
-        for section in description.sections:
+        sections = [s for s in description.sections if s.name != _KINDS]
+        older = {s.name for s in sections if is_older(s, parts.get(s.name))}
+        for section in sections:
             name, part = section.name, parts.get(section.name)
-            if name == _KINDS:
-                continue
+            if STATE in older and name.startswith(TABLE):
+                continue  # it may be another table, or none, by now
             if part is None:
                 raise UnfitSnapshot(
                     f"it has a section {name!r} that is not known here: the state, or happy, is of "
                     "another version"
                 )
-            if section.version != part.version:
-                raise UnfitSnapshot(
-                    f"{name} is of version {section.version}, the application has {part.version}"
-                )
-            if section.schema != part.schema:
+            if name not in older and section.schema != part.schema:
                 raise UnfitSnapshot(f"{name} has other fields than in the application")
+        return bool(older)
 
     def put(
         self,
@@ -281,16 +288,11 @@ class Image:
         Raises ``UnfitSnapshot`` when the image cannot be understood, ``UnknownEvent`` when the
         application does not know an event of its history any more.
         """
-        self.check_fits(description)
         parts = {part.name: part for part in self._parts}
         kinds: Kinds = {}
         faults = Faults()
-        for block in blocks:
-            name = description.sections[block.section].name
+        for name, items in self._items(description, blocks):
             part = parts.get(name)
-            items = (_KIND_ITEMS if part is None else part.items).read(block)
-            if len(items) != block.count:
-                raise UnfitSnapshot(f"a block of {name} has {len(items)} items")
             if part is not None:
                 part.put(machine, decoder, items)
                 continue
@@ -300,3 +302,17 @@ class Image:
             if faults.spans:
                 raise faults.error()
         return kinds
+
+    def _items(
+        self, description: Description, blocks: Iterable[Block]
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the items of each section, block by block, by the section's name."""
+        parts = {part.name: part for part in self._parts}
+        if self.is_older(description):
+            older = OlderImage(self._state, parts, description.sections)
+            yield from older.items(blocks, _KIND_ITEMS)
+            return
+        for block in blocks:
+            name = description.sections[block.section].name
+            part = parts.get(name)
+            yield name, (_KIND_ITEMS if part is None else part.items).read(block)

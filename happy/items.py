@@ -20,7 +20,7 @@ import msgspec
 from happy.effects import Call, SendMail
 from happy.errors import UnfitSnapshot
 from happy.event import Blob
-from happy.exact import decode_exactly, encode_exactly, name_of
+from happy.exact import decode_exactly, decode_plainly, encode_exactly, name_of
 from happy.journal.snapshot_format import Block, Form
 from happy.values import hints_of
 
@@ -60,11 +60,25 @@ class Items:
         """Return the items of a block; ``UnfitSnapshot`` when they are none of these."""
         try:
             if block.form is Form.DECLARED and self._decode is not None:
-                return self._decode(block.body)
-            items = decode_exactly(block.body, self._resolve)
-            return list(items)
+                return _all_of(block, self._decode(block.body))
+            return _all_of(block, decode_exactly(block.body, self._resolve))
         except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise UnfitSnapshot(f"it holds what the application does not know: {error}") from None
+
+    def read_plain(self, block: Block) -> list[Any]:
+        """Return the items of a block with instances as dicts, whatever their classes are now."""
+        try:
+            if block.form is Form.DECLARED:
+                return _all_of(block, msgspec.msgpack.decode(block.body))
+            return _all_of(block, decode_plainly(block.body))
+        except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise UnfitSnapshot(f"it cannot be read: {error}") from None
+
+    def as_declared(self, body: bytes) -> list[Any]:
+        """Return items from msgpack; ``ValueError`` when they are not what they are declared."""
+        if self._decode is None:
+            raise ValueError("a union of classes does not tell which of them is meant")
+        return self._decode(body)
 
     def _split(self, section: int, items: list[Any]) -> Iterator[Block]:
         """Yield items as one block, or as several when they are larger than those before."""
@@ -103,6 +117,12 @@ class Items:
 
 
 _encoder = msgspec.msgpack.Encoder()
+
+
+def _all_of(block: Block, items: Any) -> list[Any]:
+    if len(items) != block.count:
+        raise ValueError(f"a block of {block.count} items has {len(items)}")
+    return list(items)
 
 
 def _call(cls: type) -> str:

@@ -92,6 +92,8 @@ class Recall:
             raise
         except (HappyError, ValueError) as error:  # rows that a table does not take
             raise UnfitSnapshot(f"{snapshot.name}: {error}") from None
+        if self.image.is_older(description):
+            return Recalled(snapshot, machine, kinds)
         found = machine.digest()
         if found != description.digest:
             raise BadSnapshot(

@@ -117,6 +117,12 @@ def bring_up(cls: type, version: int, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def leads_on(cls: type, version: int) -> bool:
+    """Say whether upcasters lead from an older version of a class to its present one."""
+    current = version_of(cls)
+    return version < current and set(range(version, current)) <= set(upcasters_of(cls))
+
+
 def _step(cls: type, version: int, function: Upcaster, fields: dict[str, Any]) -> dict[str, Any]:
     try:
         with closed:

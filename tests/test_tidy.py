@@ -27,6 +27,7 @@ FLOORS = {
         "parameters", "purity", "routes", "row_diff", "state", "touched",
         "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
         "bulk", "digest", "index", "lookup", "marks", "outcomes", "table", "undo",
+        "older_image",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.recovery",
         "exact", "image", "items", "schema", "journal.snapshot_format",
