@@ -18,6 +18,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +44,7 @@ from happy.journal.frame import (
 from happy.journal.names import segment_name
 from happy.journal.replay import Reader
 from happy.opening import replay_frame
+from happy.undo import Undo
 
 NUMBERS_MIN: Final = 1_000_000
 """Events of the numbers example replayed in a second."""
@@ -148,6 +151,49 @@ def in_machine(count: int, batch: int) -> float:
     return time.perf_counter() - began
 
 
+def undoing(rows: int, changes: int) -> dict[str, Callable[[], float]]:
+    """Return ways to change a row so that it can be taken back, each with its seconds."""
+    keys = [random.Random(2).randrange(rows) for _ in range(changes)]
+
+    def timed(change: Callable[[int], None]) -> float:
+        gc.collect()
+        began = time.perf_counter()
+        for key in keys:
+            change(key)
+        return time.perf_counter() - began
+
+    def table_and_undo() -> float:
+        undo = Undo(root := Accounts())
+        root.rows.fill(((key, key, Row(0, key, 0)) for key in range(rows)), rows)
+
+        def change(key: int) -> None:
+            undo.save()
+            root.rows[key] = Row(0, key, 1)
+            undo.commit()
+            undo.tidy()
+
+        return timed(change)
+
+    def persistent_map(make: Callable[[dict[int, Row]], Any]) -> float:
+        found = [make({key: Row(0, key, 0) for key in range(rows)})]
+
+        def change(key: int) -> None:
+            found[0] = found[0].set(key, Row(0, key, 1))
+
+        return timed(change)
+
+    ways: dict[str, Callable[[], float]] = {"table, indexes and digest": table_and_undo}
+    with suppress(ImportError):
+        import immutables  # noqa: PLC0415 - for the comparison alone
+
+        ways["immutables.Map, no index"] = partial(persistent_map, immutables.Map)
+    with suppress(ImportError):
+        import pyrsistent  # noqa: PLC0415 - likewise
+
+        ways["pyrsistent.pmap, no index"] = partial(persistent_map, pyrsistent.pmap)
+    return ways
+
+
 def measured(runs: int, ways: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
     """Run all ways by turns, so that what disturbs the machine disturbs all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -180,7 +226,7 @@ def replays(place: Path, events: int, rows: int) -> dict[str, tuple[Callable[[],
 
 @click.command()
 @click.option("--events", default=200_000, show_default=True)
-@click.option("--rows", default=20_000, show_default=True)
+@click.option("--rows", default=10_000, show_default=True)
 @click.option("--runs", default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(events: int, rows: int, runs: int, as_json: bool) -> None:
@@ -195,6 +241,7 @@ def main(events: int, rows: int, runs: int, as_json: bool) -> None:
         runs,
         {f"{batch} a batch": lambda batch=batch: in_machine(events, batch) for batch in (64, 1024)},
     )
+    undone = measured(runs, undoing(rows, events // 4))
     inserting = statistics.median(seconds["inserts, two indexes"])
     found: dict[str, Any] = {}
     for name, (_, count) in ways.items():
@@ -207,8 +254,18 @@ def main(events: int, rows: int, runs: int, as_json: bool) -> None:
         found[f"handler, {name}"] = statistics.median(taken) / events * 1e6
         if not as_json:
             print(f"handler, {name:19} {'':21}  {found[f'handler, {name}']:6.2f} us")
+    for name, taken in undone.items():
+        found[f"undo, {name}"] = statistics.median(taken) / (events // 4) * 1e6
+        if not as_json:
+            print(f"undo, {name:43} {found[f'undo, {name}']:6.2f} us")
     if as_json:
         print(json.dumps(found))
+    holds = (
+        min(found["numbers, 64 a frame"], found["numbers, 1024 a frame"]) >= NUMBERS_MIN,
+        found["updates, owner changes"] >= UPDATES_MIN,
+        max(found["handler, 64 a batch"], found["handler, 1024 a batch"]) <= HANDLER_US_MAX,
+    )
+    raise SystemExit(not all(holds))
 
 
 if __name__ == "__main__":

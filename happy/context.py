@@ -45,6 +45,9 @@ class Context:
         self._random: Any = None
         self.settings: Any = None
         self.domains: tuple[str, ...] = ()
+        self.recipient = ""
+        self.owed: list[Owed] = []
+        self.cancelled: tuple[EffectId, ...] = ()
         self.enter(0, 0)
 
     def configure(self, settings: Any, domains: tuple[str, ...]) -> None:
@@ -56,10 +59,10 @@ class Context:
         """Make ready for the next event; for the machine."""
         self.seq = seq
         self.time_ns = time_ns
-        self.recipient = ""
-        self.owed: list[Owed] = []
-        self.cancelled: tuple[EffectId, ...] = ()
         self.due_ns = due_ns
+        self.recipient = ""
+        self.owed = []
+        self.cancelled = ()
         self._random = None
 
     @property

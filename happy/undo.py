@@ -29,7 +29,7 @@ kept in memory until then."""
 class Undo:
     """Takes back what a handler did to a state: ``save``, then ``commit`` or ``rollback``."""
 
-    __slots__ = ("_fields", "_root", "_saved", "_tables", "log", "read")
+    __slots__ = ("_fields", "_root", "_tables", "log", "read", "saved")
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -37,13 +37,14 @@ class Undo:
         self._tables: dict[str, Table[Any, Any]] = {name: getattr(root, name) for name in tables}
         self.log = Log()
         self.read = _reader(self._fields)
-        self._saved: tuple[Any, ...] = ()
+        self.saved: tuple[Any, ...] = ()
+        """The fields as ``read`` returned them when this event began."""
         for rows in self._tables.values():
             rows.attach(self.log)
 
     def save(self) -> None:
         """Remember the state as it is."""
-        self._saved = self.read(self._root)
+        self.saved = self.read(self._root)
         self.log.mark = len(self.log)
 
     def commit(self) -> None:
@@ -72,7 +73,7 @@ class Undo:
             raise
 
     def _roll_back(self) -> None:
-        for name, value in zip(self._fields, self._saved, strict=False):
+        for name, value in zip(self._fields, self.saved, strict=False):
             # Not setattr: a converter or a frozen field must not get in the way.
             object.__setattr__(self._root, name, value)
         log = self.log

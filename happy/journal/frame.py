@@ -280,14 +280,14 @@ def unmasked(body: Buffer, mask: int) -> Buffer:
 
 
 def records_of(frame: Frame) -> Iterator[bytes]:
-    """Yield the records of a frame; ``ValueError`` when its count and lengths do not agree.
+    """Iterate over a frame's records; ``ValueError`` where its count and lengths do not agree.
 
     A digest mark has a body and no records.
     """
     if frame.kind is Kind.DIGEST_MARK:
-        return
+        return iter(())
     body = bytes(frame.body)
-    yield from _of_one_length(body, frame.count) or _one_by_one(body, frame.count)
+    return iter(_of_one_length(body, frame.count) or _one_by_one(body, frame.count))
 
 
 def _of_one_length(body: bytes, count: int) -> Sequence[bytes]:
