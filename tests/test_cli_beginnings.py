@@ -24,7 +24,7 @@ def play(app):
     for number in range(6):
         app.post(f"/{number}" + "x" * 1500)
     definition = definition_of(type(app.app))
-    SnapshotMaker(definition, app.disk, random.Random).make(1, kept=9)
+    SnapshotMaker(definition, app.disk, random.Random, lambda: 0.0).make(1, kept=9)
     for number in range(6):
         app.post(f"/{number}" + "y" * 1500)
     app.post("/b7?size=20")

@@ -165,6 +165,11 @@ def test_the_gate_tells_programs_all_of_it(past):
         ('Refused("too large")', 'Refused("no")', "outcome: refused: too large (HTTP 409"),
         ("raise ValueError(event.size)", "return 0", "outcome: failed: ValueError: -1 -> reply 0"),
         ("seconds=60", "seconds=59", '+ owes Timer Grow {"name":"b7"} due'),
+        (
+            "if event.size == 7:",
+            "if event.size == 3: context.cancel((2, 0))\n        if event.size == 7:",
+            "owed in all: 1 -> 0",
+        ),
         ("puts: int = 0", "puts: int = 5", "outcome: reply 1 -> reply 6"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_field_has_a_story_too(past):
     assert seqs == [POSTED, BY_MAIL, AGAIN, LAST]
     text = why(past, "puts", "--limit", 1).stdout
     assert text.startswith(f"3 earlier events left out\nseq {LAST}, ")
-    assert "  puts: 3 -> 4\n" in text
+    assert '  event: {"name":"cup","size":1}\n  puts: 3 -> 4\n' in text
 
 
 def test_a_row_nobody_touched_is_said(past):

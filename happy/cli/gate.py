@@ -294,6 +294,8 @@ def _event_lines(verdict: _Verdict, ours: Shown, theirs: Shown) -> Iterator[str]
         yield f"  outcome: {ours.outcome} -> {theirs.outcome}"
     for sign, owed, others in (("-", ours.owed, theirs.owed), ("+", theirs.owed, ours.owed)):
         yield from (f"  {sign} owes {effect}" for effect in owed if effect not in others)
+    if ours.owed_in_all != theirs.owed_in_all:
+        yield f"  owed in all: {ours.owed_in_all} -> {theirs.owed_in_all}"
     rows = _rows(verdict)
     for change in rows[:_ROWS_SHOWN_MAX]:
         yield from (f"  {line}" for line in _change_lines(change))
@@ -342,4 +344,4 @@ def _plain(app: Application, verdict: _Verdict, code: Path) -> dict[str, Any]:
 
 
 def _side(shown: Shown) -> dict[str, Any]:
-    return {"outcome": shown.outcome, "owed": shown.owed}
+    return {"outcome": shown.outcome, "owed": shown.owed, "owed_in_all": shown.owed_in_all}

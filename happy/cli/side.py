@@ -93,6 +93,7 @@ class Shown(msgspec.Struct):
     event: bytes
     outcome: str
     owed: list[str]
+    owed_in_all: int
     changes: list[tuple[str, bytes | None, bytes | None, bytes | None]]
     """Of each row or field: its place, its key, and both values."""
 
@@ -131,6 +132,7 @@ class _Kept:
     entry: Entry
     outcome: Outcome
     effects: tuple[_Effect, ...]
+    owed_in_all: int
     changes: list[_Row]
     hash: bytes
 
@@ -193,9 +195,10 @@ class _Side:
             here = (touch for touch in touches if touch.field in self._fields)
             changes = self._packer.changes(machine.state, here)
         where = [(c.field, c.key, c.old, c.new) for c in changes]
-        packed = self._packed((_said_of(outcome), effects, where))
+        owed_in_all = len(machine.outbox)  # so a timer that is cancelled counts
+        packed = self._packed((_said_of(outcome), effects, owed_in_all, where))
         digest = hashlib.blake2b(packed, digest_size=HASH_BYTES).digest()
-        return _Kept(entry, outcome, effects, where, digest)
+        return _Kept(entry, outcome, effects, owed_in_all, where, digest)
 
     def _packed(self, what: tuple[Any, ...]) -> bytes:
         try:
@@ -215,6 +218,7 @@ class _Side:
             self._packer.packed(entry.event),
             self._outcome(kept.outcome),
             [f"{what} {self._text(body)} due {due}" for what, body, due in kept.effects],
+            kept.owed_in_all,
             kept.changes,
         )
 

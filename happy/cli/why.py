@@ -120,6 +120,7 @@ class _Touched:
             "type": name_of(entry.event),
             "source": entry.source,
             "key": entry.key,
+            "body": plain(unpacked(Packer().packed(entry.event))),
             "owed_by": None if self.cause is None else attrs.asdict(self.cause),
             "brought": None
             if carried is None
@@ -140,6 +141,7 @@ class _Touched:
         key = "" if entry.key is None else f", key {safe(entry.key).splitlines()[0]}"
         kind = name_of(entry.event)
         yield f"seq {entry.seq}, {rfc3339(entry.time_ns)}: {kind} from {source}{key}"
+        yield f"  event: {json_text(unpacked(Packer().packed(entry.event)))}"
         if self.carried is not None:
             body = json_text(unpacked(Packer().packed(self.carried)))
             yield f"  brought {name_of(self.carried)} {body}"
