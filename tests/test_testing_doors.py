@@ -6,6 +6,7 @@ import pytest
 from klein import Klein
 
 from happy import App, MailRoutes, Table, state, table
+from happy.limits import Limits
 from happy.testing import message, running
 from happy.testing.doors import MailReply, Response
 
@@ -75,3 +76,17 @@ def test_the_reply_is_the_first_refusal(app):
     assert isinstance(reply, MailReply)
     assert (reply.code, reply.accepted) == (550, False)
     assert len(app.state.raw) == 0
+
+
+def test_a_test_may_send_as_many_as_it_likes():
+    """Each request and each mail is a connection that ends: none counts against the next."""
+    limits = Limits(
+        http_connections_max=2,
+        smtp_connections_max=2,
+        smtp_connections_per_peer_max=2,
+        segment_bytes_max=1024 * 1024,
+    )
+    with running(Postbox, limits=limits) as box:
+        assert [box.get("/stream").status for _ in range(5)] == [200] * 5
+        codes = [box.mail("ann@example.org", "box@app.example", "hello").code for _ in range(5)]
+        assert codes == [250] * 5

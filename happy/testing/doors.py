@@ -11,7 +11,9 @@ from typing import Any, Final
 import attrs
 import msgspec
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 _PEER: Final = IPv4Address("TCP", "127.0.0.1", 40_000)
 _HOST: Final = IPv4Address("TCP", "127.0.0.1", 80)
@@ -59,6 +61,10 @@ class Wire(StringTransport):
         self.protocol = factory.buildProtocol(_PEER)
         self.protocol.makeConnection(self)
 
+    def hang_up(self) -> None:
+        """End the connection, as a peer does who has read the last answer."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
 
 def ask(  # noqa: PLR0913 - a request has as many parts
     factory: Any, rest: Rest, method: str, path: str, body: bytes, headers: Mapping[str, str]
@@ -71,6 +77,7 @@ def ask(  # noqa: PLR0913 - a request has as many parts
     wire = Wire(factory)
     wire.protocol.dataReceived("\r\n".join(lines).encode() + body)
     rest(lambda: wire.disconnecting, f"{method} {path} was not answered")
+    wire.hang_up()
     return _read_response(wire.value(), head_only=method == "HEAD")
 
 
@@ -105,6 +112,7 @@ def send_mail(
     else:
         reply = say(stuffed + b".\r\n")
     say(b"QUIT\r\n")
+    wire.hang_up()
     return reply
 
 
