@@ -13,9 +13,8 @@ back and raised, and the stream halts.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -25,7 +24,7 @@ import msgspec
 
 from happy.app import Definition
 from happy.codec import EventDecoder, settings_from_bytes
-from happy.context import Context
+from happy.context import Context, seed_of
 from happy.digest import Sum, hexdigest
 from happy.effects import SETTLING, Outbox, Timer
 from happy.errors import BadRequest, Refused, UnknownEvent
@@ -144,6 +143,12 @@ class Machine:
         self._read = self._undo.read
         self._decoder = EventDecoder(definition.events)
         self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)), self.outbox)
+        self._quarantined: frozenset[int] = frozenset()
+
+    def quarantine(self, seqs: Collection[int]) -> None:
+        """Let entries that are still to come fail, their handlers not run."""
+        if seqs:
+            self._quarantined |= frozenset(seqs)
 
     def apply(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Apply entries in their order; one outcome each.
@@ -161,10 +166,25 @@ class Machine:
 
     def replay(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
         """Apply what happened next, all at one moment; one outcome each."""
+        if self._quarantined:
+            return self._replay_around(time_ns, happened)
         with closed:
             outcomes = self._replay(time_ns, happened)
         self._undo.tidy()
         self.outcomes.add(outcomes)
+        return outcomes
+
+    def _replay_around(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
+        """Apply one by one, for some may be quarantined."""
+        quarantined, self._quarantined = self._quarantined, frozenset()
+        handlers = self._handlers, self._plain
+        failing = dict.fromkeys(self._handlers, _fail), dict.fromkeys(self._plain, _fail)
+        outcomes: list[Outcome] = []
+        for one in happened:
+            self._handlers, self._plain = failing if self.seq + 1 in quarantined else handlers
+            outcomes += self.replay(time_ns, (one,))
+        self._handlers, self._plain = handlers
+        self._quarantined = frozenset(seq for seq in quarantined if seq > self.seq)
         return outcomes
 
     def _replay(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
@@ -375,11 +395,5 @@ def _check_reply(value: Any) -> None:
         raise TypeError(f"a handler returned {value!r}: a reply is a value, never awaited")
 
 
-def seed_of(journal_id: bytes, seq: int) -> int:
-    """Return the seed of an entry's random generator.
-
-    The journal's identity keeps it from being guessed by those who do not hold the journal,
-    so that a handler may draw tokens from it.
-    """
-    material = hashlib.blake2b(b"%d" % seq, key=journal_id, digest_size=32)
-    return int.from_bytes(material.digest(), "big")
+def _fail(_state: Any, _event: object, _context: Context) -> None:
+    raise RuntimeError("quarantined: the handler ended the program each time it was run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -161,3 +162,13 @@ class Context:
         effect_id = (self.seq, len(self.owed))
         self.owed.append(Owed(effect_id, effect, self.time_ns, due_ns))
         return effect_id
+
+
+def seed_of(journal_id: bytes, seq: int) -> int:
+    """Return the seed of an entry's random generator.
+
+    The journal's identity keeps it from being guessed by those who do not hold the journal,
+    so that a handler may draw tokens from it.
+    """
+    material = hashlib.blake2b(b"%d" % seq, key=journal_id, digest_size=32)
+    return int.from_bytes(material.digest(), "big")

@@ -128,6 +128,10 @@ class Halted(Unavailable):
     retry_after_s: ClassVar[int] = 10
 
 
+class DeadlyEvent(HappyError):
+    """An event whose handler raised what ends a program; after some such ends it is quarantined."""
+
+
 # --- the author's --------------------------------------------------------------------------
 
 

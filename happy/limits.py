@@ -36,6 +36,10 @@ class Limits:
     memory_bytes_max: int = _bound(1 * TIB)  # the state, as estimated; no bound unless it is set
     memory_free_bytes_min: int = _bound(128 * MIB)  # left to the machine: else all of it crawls
 
+    # Applying.
+    handler_timeout_s: int = _bound(60)  # for 128 events; then the process ends, it is stuck
+    poison_deaths_max: int = _bound(3)  # ends of the process at one event; twice may be chance
+
     # Journal.
     segment_bytes_max: int = _bound(64 * MIB)  # etcd's size: prepared in a moment, copied easily
     digest_events_max: int = _bound(10_000)  # what a divergence is narrowed down to

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
+from happy.applying import NOTE_BYTES, Applying, Note, Suspect
 from happy.codec import EventDecoder
 from happy.collecting import collecting_seldom
-from happy.errors import Ambiguous, Corrupt, Diverged, NotAJournal, UnknownEvent
-from happy.event import Entry
+from happy.errors import Ambiguous, Corrupt, DeadlyEvent, Diverged, NotAJournal, UnknownEvent
+from happy.event import Entry, Happened
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT
+from happy.journal.quarantine import Foresight
 from happy.journal.replay import Reader, Tail, Torn, trace_of
 from happy.journal.snapshots import Snapshot
 from happy.limits import Limits
 from happy.marks import Accepts, Marker, compare, mark_in, never
+from happy.poison import convict, report_poison, report_suspect
 from happy.recall import Recall, Recalled
 from happy.unreadable import all_unknown
 from happy.world import World
@@ -37,6 +41,10 @@ class Opened:
 
     journal_id: bytes
     machine: Machine
+    applying: Applying
+    """What applies to the machine from now on."""
+    quarantined: tuple[int, ...]
+    """The seqs that were passed over."""
     appender: Appender
     tail: Tail
     marker: Marker
@@ -57,22 +65,31 @@ class Behind:
 def replay_frame(
     machine: Machine, decoder: EventDecoder, frame: Frame, accepts: Accepts = never
 ) -> None:
-    """Apply a frame's events to a machine, or compare it with a digest mark.
+    """Apply the events of a frame that was foreseen to a machine, or compare a digest mark.
 
     Marks change nothing. Raises ``Diverged`` where the two differ and that is not accepted.
     """
     if frame.kind is Kind.DIGEST_MARK:
         compare(machine, mark_in(frame), accepts)
+    machine.quarantine(frame.quarantined)
     if frame.kind is not Kind.EVENTS:
         return
+    happened = happened_in(decoder, frame)
+    if frame.first_seq == machine.seq + 1:
+        machine.replay(frame.time_ns, happened)
+    else:
+        machine.apply(list(entries_of(decoder, frame)))
+
+
+def happened_in(decoder: EventDecoder, frame: Frame) -> Sequence[Happened]:
+    """Return what the events of a frame say, decoded at once if that can be; see ``entries_of``."""
+    if frame.kind is not Kind.EVENTS:
+        return ()
     try:
         happened = decoder.together([*records_of(frame)])
     except ValueError:
         happened = None
-    if happened is not None and frame.first_seq == machine.seq + 1:
-        machine.replay(frame.time_ns, happened)
-    else:
-        machine.apply(list(entries_of(decoder, frame)))
+    return [*entries_of(decoder, frame)] if happened is None else happened
 
 
 def entries_of(decoder: EventDecoder, frame: Frame) -> Iterator[Entry]:
@@ -115,12 +132,13 @@ def open_application(  # noqa: PLR0913 - all it is made of
     _report_recall(name, recall, recalled)
     start = None if recalled is None else recalled.start
     reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss, start=start)
-    machine = None if recalled is None else recalled.machine
     acceptance = Acceptance(disk, now=accept_divergence, start=start)
-    begun_s, seq = world.clock.seconds(), machine.seq if machine is not None else 0
+    begun_s, seq = world.clock.seconds(), 0 if recalled is None else recalled.machine.seq
+    note = Note(disk.shared_bytes(NOTE_BYTES))
+    replay = _Replay(name, recall, recalled, decoder, acceptance, note, world, limits)
     try:
         with collecting_seldom():
-            machine = _replay(name, recall, machine, decoder, reader, acceptance)
+            replay.read(reader)
     except Corrupt as error:
         raise recall.explain(error) from None
     except Ambiguous as error:
@@ -141,52 +159,122 @@ def open_application(  # noqa: PLR0913 - all it is made of
             disk, world.random_bytes(16), new_salt(), world.time_ns(), limits.segment_bytes_max
         )
     journal_id = tail.segment.header.journal_id
-    if machine is None:
-        machine = recall.new_machine(journal_id)
-    behind = Behind(machine.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
-    _report(name, behind, reader)
+    _report_end(name, reader)
     acceptance.report(name)
     if accept_tail_loss and (reader.torn is None or not reader.torn.accepted):
         log.warn("{name}: nothing had to be lost: leave --accept-tail-loss away", name=name)
     if NEXT_SEGMENT in disk.names():
         disk.remove(NEXT_SEGMENT)
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
+    machine, applying = replay.finish(journal_id, appender)
+    behind = Behind(machine.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
+    _report_replayed(name, behind, reader)
     accepting = acceptance.first is not None
     marker = Marker(machine, limits.digest_events_max, world.time_ns(), accepting=accepting)
     snapshot = None if recalled is None else recalled.snapshot
-    return Opened(journal_id, machine, appender, tail, marker, snapshot, behind)
+    tail = evolve(tail, position=appender.position)
+    quarantined = replay.quarantined
+    return Opened(
+        journal_id, machine, applying, quarantined, appender, tail, marker, snapshot, behind
+    )
 
 
-def _replay(  # noqa: PLR0913 - all it is made of
-    name: str,
-    recall: Recall,
-    machine: Machine | None,
-    decoder: EventDecoder,
-    reader: Reader,
-    accepts: Accepts,
-) -> Machine | None:
-    """Return a machine that everything was applied to; None when there is nothing."""
+class _Replay:
+    """Applies a journal to a machine while it is read.
 
-    def progress(done: int, total: int) -> None:
-        if total > 1:
-            log.info(
-                "{name}: replayed {done} of {total} segments, up to seq {seq}",
-                name=name,
-                done=done,
-                total=total,
-                seq=machine.seq if machine is not None else 0,
-            )
+    What may never have been applied before waits until all was read and can be written to: one
+    of those events may be poison.
+    """
 
-    frames = reader.frames(progress)
-    for frame in frames:
-        if machine is None:
-            machine = recall.new_machine(reader.segments[0].header.journal_id)
+    def __init__(  # noqa: PLR0913 - what an application is opened with
+        self,
+        name: str,
+        recall: Recall,
+        recalled: Recalled | None,
+        decoder: EventDecoder,
+        accepts: Accepts,
+        note: Note,
+        world: World,
+        limits: Limits,
+    ) -> None:
+        self.quarantined: tuple[int, ...] = ()
+        self._name = name
+        self._recall = recall
+        self._recalled = recalled
+        self._decoder = decoder
+        self._accepts = accepts
+        self._note = note
+        self._world = world
+        self._limits = limits
+        self._foresight = Foresight()
+        self._decoded: deque[Sequence[Happened]] = deque()
+        self._suspect: Suspect | None = None
+        self._made: tuple[Machine, Applying] | None = None
+
+    def read(self, reader: Reader) -> None:
+        """Read all, and apply what was applied before."""
+        seq = 0
+
+        def progress(done: int, total: int) -> None:
+            if total > 1:
+                log.info(
+                    "{name}: replayed {done} of {total} segments, up to seq {seq}",
+                    name=self._name,
+                    done=done,
+                    total=total,
+                    seq=seq,
+                )
+
+        frames = reader.frames(progress)
+        for frame in frames:
+            seq = frame.first_seq + frame.count - 1
+            try:
+                self._decoded.append(happened_in(self._decoder, frame))
+                for known in self._foresight.take(frame):
+                    self._apply(reader.segments[0].header.journal_id, known)
+            except UnknownEvent as error:
+                reader.only_look()
+                raise all_unknown(error, self._decoder, chain((frame,), frames)) from None
+
+    def finish(self, journal_id: bytes, appender: Appender) -> tuple[Machine, Applying]:
+        """Apply the rest, but for what is poison; return the machine and what applies to it."""
+        machine, applying = self._begun(journal_id)
+        if self._suspect is not None:
+            time_ns = max(self._world.time_ns(), appender.position.time_ns)
+            convict(self._name, self._suspect, self._foresight, appender, time_ns, self._limits)
+        for frame in self._foresight.rest():
+            self._apply(journal_id, frame)
+        self._note.clear()
+        applying.suspect = None
+        return machine, applying
+
+    def _begun(self, journal_id: bytes) -> tuple[Machine, Applying]:
+        if self._made is None:
+            limits, world = self._limits, self._world
+            recalled = self._recalled
+            machine = recalled.machine if recalled else self._recall.new_machine(journal_id)
+            applying = Applying(machine, self._note, world.alarm, limits.handler_timeout_s)
+            applying.suspect = self._suspect = self._note.suspect_of(journal_id)
+            if self._suspect is not None:
+                report_suspect(self._name, self._suspect, limits)
+            self._made = machine, applying
+        return self._made
+
+    def _apply(self, journal_id: bytes, frame: Frame) -> None:
+        machine, applying = self._begun(journal_id)
+        self.quarantined += tuple(sorted(frame.quarantined))
+        if self._suspect is not None:
+            report_poison(self._name, self._suspect, frame, self._limits)
         try:
-            replay_frame(machine, decoder, frame, accepts)
-        except UnknownEvent as error:
-            reader.only_look()
-            raise all_unknown(error, decoder, chain((frame,), frames)) from None
-    return machine
+            if frame.kind is Kind.DIGEST_MARK:
+                compare(machine, mark_in(frame), self._accepts)
+            machine.quarantine(frame.quarantined)
+            applying.replay(frame.time_ns, self._decoded.popleft())
+        except (MemoryError, SystemExit) as error:
+            raise DeadlyEvent(
+                f"seq {machine.seq + 1}: its handler raised {type(error).__name__}; start again: "
+                f"after {self._limits.poison_deaths_max} such ends it is quarantined"
+            ) from error
 
 
 def _check_new(disk: Disk) -> None:
@@ -212,7 +300,7 @@ def _report_recall(name: str, recall: Recall, recalled: Recalled | None) -> None
         )
 
 
-def _report(name: str, behind: Behind, reader: Reader) -> None:
+def _report_end(name: str, reader: Reader) -> None:
     if not reader.segments:
         _report_new(name, reader.torn)
         return
@@ -228,12 +316,16 @@ def _report(name: str, behind: Behind, reader: Reader) -> None:
             size=reader.torn.size,
             kept=reader.torn.kept,
         )
-    log.info(
-        "{name}: replayed {count} events from {segments} segments",
-        name=name,
-        count=behind.events,
-        segments=len(reader.segments),
-    )
+
+
+def _report_replayed(name: str, behind: Behind, reader: Reader) -> None:
+    if reader.segments:
+        log.info(
+            "{name}: replayed {count} events from {segments} segments",
+            name=name,
+            count=behind.events,
+            segments=len(reader.segments),
+        )
 
 
 def _report_new(name: str, torn: Torn | None) -> None:

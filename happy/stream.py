@@ -47,7 +47,6 @@ from happy.journal.disk import Disk
 from happy.journal.frame import Kind
 from happy.lifecycle import Mood, step
 from happy.limits import Limits
-from happy.marks import Marker
 from happy.memory import MemoryWatch
 from happy.opening import Opened, open_application
 from happy.order import Batch, Order, check_fingerprint
@@ -88,7 +87,6 @@ class Stream:
         self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
-        self._marker: Marker
         self._disk_full = False
         self._drained: Deferred[None] | None = None
 
@@ -122,7 +120,6 @@ class Stream:
         self.journal_id = opened.journal_id
         self._machine = opened.machine
         end = opened.tail.position
-        self._marker = opened.marker
         self.clock.go_on_from(end.time_ns)
         self._pen = Pen(self.name, opened.appender, opened.marker, self._world.run, self.clock)
         self._order = Order(end.next_seq, self.limits)
@@ -234,8 +231,9 @@ class Stream:
             "disk_full": self._disk_full,
             "memory": self._memory.status(),
             "failed": machine.failed,
+            "quarantined": self.opened.quarantined,
             "keys": len(machine.keys),
-            "digest": self._marker.status(),
+            "digest": self.opened.marker.status(),
         }
 
     def _not_open(self) -> HappyError:
@@ -269,7 +267,7 @@ class Stream:
         if self._pen.busy or not self._order.waiting:
             return
         batch = self._order.take()
-        written = self._pen.append(batch.records, self._marker.due_mark())
+        written = self._pen.append(batch.records, self.opened.marker.due_mark())
         written.addCallbacks(
             self._durable,
             self._not_durable,
@@ -285,10 +283,10 @@ class Stream:
         entries = self._order.place(batch, time_ns)
         self._pen.busy = False
         # A mark speaks of all that is in the journal, so all of it must have been applied.
-        marking = self._marker.due(entries[-1].seq)
+        marking = self.opened.marker.due(entries[-1].seq)
         if not marking:
             self._pump()
-        outcomes = self._machine.apply(entries)
+        outcomes = self.opened.applying.apply(entries)
         if marking:
             self._pump()
         self._order.settle(batch)
@@ -319,7 +317,7 @@ class Stream:
     def _mark_idle(self) -> None:
         """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
         at_rest = self.mood is Mood.OPEN and not self._pen.busy and not self._disk_full
-        digest = self._marker.due_mark() if at_rest else None
+        digest = self.opened.marker.due_mark() if at_rest else None
         if not at_rest or (self._pen.vouched and digest is None):
             return
         marked = self._pen.mark(Kind.IDLE_MARK, "idle mark", digest)
@@ -395,5 +393,5 @@ class Stream:
             if self.mood is not Mood.HALTED:
                 self.mood = step(self.mood, Mood.CLOSED)
 
-        sealed = self._pen.mark(Kind.CLOSE_MARK, "close mark", self._marker.last_mark())
+        sealed = self._pen.mark(Kind.CLOSE_MARK, "close mark", self.opened.marker.last_mark())
         return sealed.addErrback(self._halt).addCallback(close)

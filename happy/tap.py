@@ -63,7 +63,9 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - twistd has chosen one by now
 
     from happy.container import Container  # noqa: PLC0415
+    from happy.world import show_stacks_at_the_end  # noqa: PLC0415
 
+    show_stacks_at_the_end()
     return Container(
         options["loaded"],
         reactor,

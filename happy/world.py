@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
+from signal import ITIMER_REAL, SIGALRM, setitimer
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -18,9 +20,32 @@ from twisted.python.failure import Failure
 
 from happy.footprint import Footprint, read_footprint
 
+_STDERR: Final = 2
+
 Work = Callable[[], Any]
 Run = Callable[[Work], Deferred[Any]]
 """Runs a function where it may block; fires with what it returns."""
+
+
+def _no_alarm(_seconds: float) -> None:
+    """Let a handler take its time, as in a test."""
+
+
+def set_alarm(seconds: float) -> None:
+    """End the process in so many seconds, wherever it may be stuck then; 0 means never.
+
+    The kernel does it, by SIGALRM: who is stuck in native code runs no handler of Python's.
+    """
+    setitimer(ITIMER_REAL, seconds)
+
+
+def show_stacks_at_the_end() -> None:
+    """Let a process that is ended by ``set_alarm``, or by a fault, say where it was.
+
+    On standard error, as it is: nothing of the logging can be relied upon then.
+    """
+    faulthandler.enable(_STDERR)
+    faulthandler.register(SIGALRM, _STDERR, chain=True)
 
 
 @frozen
@@ -39,6 +64,8 @@ class World:
     """Returns a ``random.Random`` for a seed."""
     footprint: Callable[[], Footprint] = lambda: Footprint(None, None)
     """Returns what memory the process takes and the machine has left."""
+    alarm: Callable[[float], object] = _no_alarm
+    """Ends the process in so many seconds, unless it is told another number; 0 means never."""
 
 
 class JournalThread:
@@ -99,6 +126,13 @@ def real_world(reactor: Any, name: str) -> tuple[World, JournalThread]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     world = World(
-        reactor, time.time_ns, thread.run, run_aside, os.urandom, random.Random, read_footprint
+        reactor,
+        time.time_ns,
+        thread.run,
+        run_aside,
+        os.urandom,
+        random.Random,
+        read_footprint,
+        set_alarm,
     )
     return world, thread

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy.app import App, definition_of, handles
-from happy.apply import Keys, Machine, Remembered, seed_of
+from happy.apply import Keys, Machine, Remembered
 from happy.codec import encode
+from happy.context import seed_of
 from happy.effects import Outbox
 from happy.errors import HandlerFailed, Refused, UnknownEvent
 from happy.event import (

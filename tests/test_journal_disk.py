@@ -46,6 +46,36 @@ def others(disk, folder=""):
 # --- both sorts ---------------------------------------------------------------------------------
 
 
+def test_shared_bytes_outlives_the_process_and_not_the_machine(disk, monkeypatch):
+    """What one process leaves in memory the next one finds; after the machine's start, zeros."""
+    assert bytes(disk.shared_bytes(32)) == bytes(32)
+    disk.shared_bytes(32)[8:12] = b"left"
+    disk.close()
+    disk.lock()
+    assert bytes(disk.shared_bytes(32)) == bytes(8) + b"left" + bytes(20)
+    if isinstance(disk, MemoryDisk):
+        disk.crash()
+        disk.lock()
+    else:
+        monkeypatch.setattr("time.clock_gettime_ns", lambda _clock: 0)
+    assert bytes(disk.shared_bytes(32)) == bytes(32)
+
+
+def test_shared_bytes_of_another_size_is_new(disk):
+    """What another version of the program left is not taken for anything."""
+    disk.shared_bytes(32)[:] = b"x" * 32
+    assert bytes(disk.shared_bytes(64)) == bytes(64)
+
+
+def test_without_room_they_end_with_the_process(file_disk, monkeypatch):
+    """A full disk keeps nobody from starting."""
+    full = OSError(errno.ENOSPC, "full")
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(full))
+    file_disk.shared_bytes(32)[:] = b"x" * 32
+    assert others(file_disk) == []
+    assert bytes(file_disk.shared_bytes(32)) == bytes(32)
+
+
 def test_a_new_file_is_zeros_of_the_size_asked_for(disk):
     """A created file has its room, and reads as zeros."""
     disk.create("a", 5000)

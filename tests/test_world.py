@@ -1,5 +1,8 @@
 """The world as it is: the journal's thread."""
 
+import signal
+import subprocess
+import sys
 import threading
 from queue import SimpleQueue
 
@@ -119,3 +122,25 @@ def test_the_real_world_runs_journal_work_in_its_thread(reactor):
     thread.start()
     thread.stop()
     assert names == ["journal of numbers"]
+
+
+STUCK = """
+import itertools
+from happy.world import set_alarm, show_stacks_at_the_end
+show_stacks_at_the_end()
+set_alarm(60)
+set_alarm(0)
+set_alarm(0.2)
+def stuck_here():
+    sum(itertools.repeat(1))
+stuck_here()
+"""
+
+
+def test_an_alarm_ends_a_process_that_is_stuck_in_native_code():
+    """It ends by SIGALRM, and the stack of where it was is on standard error."""
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == -signal.SIGALRM
+    assert "in stuck_here" in ended.stderr

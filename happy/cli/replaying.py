@@ -6,7 +6,7 @@ Nothing is locked, nothing is written, and no effect is performed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from happy.app import Definition
 from happy.apply import Machine
 from happy.cli.beginnings import Joint, beginning
 from happy.cli.bounds import Wanted
-from happy.cli.frames import Step, steps
+from happy.cli.frames import steps
 from happy.cli.output import Unwell
 from happy.cli.segments import segment_names
 from happy.codec import EventDecoder
@@ -28,6 +28,7 @@ from happy.event import Entry
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame, Kind
 from happy.journal.names import segment_seq
+from happy.journal.quarantine import foreseen
 from happy.journal.recovery import after
 from happy.marks import Accepts
 from happy.opening import entries_of, replay_frame
@@ -80,10 +81,21 @@ class Replay:
         event, or comes to something else than the journal says; entries are decoded one by one,
         so all before that one can be applied.
         """
+        frames = foreseen(self._frames())
+        for frame in frames:
+            if self._until.ends_before(frame):
+                return
+            self.machine.quarantine(frame.quarantined)
+            if frame.kind is Kind.EVENTS:
+                yield self._entries(frame, frames)
+            elif frame.first_seq == self.machine.seq + 1:
+                replay_frame(self.machine, self._decoder, frame, self._accepts)
+
+    def _frames(self) -> Iterator[Frame]:
+        """Yield all frames: what is quarantined may be told behind the last that is wanted."""
         total = sum(self._sizes.values())
         done = size = 0
-        found = steps(self._path, attrs.evolve(self._until, first=self.begin_seq + 1))
-        for step in found:
+        for step in steps(self._path, Wanted(first=self.begin_seq + 1)):
             if not isinstance(step, Frame):
                 done += size
                 size = self._sizes.get(step.name, 0)
@@ -91,23 +103,21 @@ class Replay:
                 continue
             behind = after(step)
             self._joint.look(f"seq {step.first_seq}", behind.next_seq, behind.chain)
-            if behind.next_seq <= self.begin_seq + 1 and step.kind is Kind.EVENTS:
-                continue
-            if step.kind is Kind.EVENTS:
-                yield self._entries(step, found)
-            elif step.first_seq == self.machine.seq + 1:
-                replay_frame(self.machine, self._decoder, step, self._accepts)
+            if step.kind is not Kind.EVENTS or behind.next_seq > self.begin_seq + 1:
+                yield step
             self._tell(done + step.end, total)
         self._tell(total, total)
 
-    def _entries(self, frame: Frame, rest: Iterator[Step]) -> Iterator[Entry]:
+    def _entries(self, frame: Frame, rest: Iterator[Frame]) -> Iterator[Entry]:
         try:
             for entry in entries_of(self._decoder, frame):
                 if self._until.has(entry.seq):
                     yield entry
         except UnknownEvent as error:
-            frames = (step for step in rest if isinstance(step, Frame))
-            raise all_unknown(error, self._decoder, chain((frame,), frames)) from None
+            raise all_unknown(error, self._decoder, chain((frame,), self._wanted(rest))) from None
+
+    def _wanted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        return takewhile(lambda frame: not self._until.ends_before(frame), frames)
 
     def run(self) -> Machine:
         """Apply all of them; return the machine."""

@@ -81,6 +81,11 @@ class Appender:
         return self._at.next_seq
 
     @property
+    def position(self) -> Position:
+        """Where the next frame will stand, and what it must continue."""
+        return self._at
+
+    @property
     def vouched(self) -> bool:
         """Whether a mark, or a segment's header, stands behind the last events."""
         return self._last is not Kind.EVENTS
@@ -99,11 +104,11 @@ class Appender:
             self._write(Kind.EVENTS, records, time_ns, digest)
             self._prepare()
 
-    def mark(self, kind: Kind, time_ns: int, digest: bytes = b"") -> None:
+    def mark(self, kind: Kind, time_ns: int, digest: bytes = b"", *, body: bytes = b"") -> None:
         """Write a mark: it vouches for the frame before it. Raises as ``append``."""
         with self._writing(time_ns):
-            self._make_room(FRAME_HEADER_SIZE + _mark_size(digest), time_ns)
-            self._write(kind, (), time_ns, digest)
+            self._make_room(_mark_size(body) or FRAME_HEADER_SIZE + _mark_size(digest), time_ns)
+            self._write(kind, (), time_ns, digest, body)
 
     @contextlib.contextmanager
     def _writing(self, time_ns: int) -> Iterator[None]:
@@ -131,13 +136,15 @@ class Appender:
             self._disk.write(name, start, self._disk.read(name, start, end - start))
         self._disk.sync(name)
 
-    def _write(self, kind: Kind, records: Sequence[bytes], time_ns: int, digest: bytes) -> None:
+    def _write(
+        self, kind: Kind, records: Sequence[bytes], time_ns: int, digest: bytes, body: bytes = b""
+    ) -> None:
         at = self._at
         name = self._segment.name
         written = b""
         chain = at.chain
         before = ((Kind.DIGEST_MARK, (), digest),) if digest else ()
-        for what, its_records, mark in (*before, (kind, records, b"")):
+        for what, its_records, mark in (*before, (kind, records, body)):
             frame, chain = encode_frame(
                 what,
                 its_records,

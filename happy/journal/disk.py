@@ -10,20 +10,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from happy.errors import JournalError, Locked, NoRoom, SyncFailed
 from happy.journal.mounts import file_system_type, is_network
-from happy.journal.names import LOCK
+from happy.journal.names import APPLYING, LOCK
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 
+_STARTED_BYTES = 8
+_SAME_START_NS = 2_000_000_000  # no machine starts twice in two seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -68,6 +72,12 @@ class Disk(Protocol):
 
     def forget(self, name: str) -> None:
         """Say that a file will not be used soon."""
+
+    def shared_bytes(self, size: int) -> memoryview:
+        """Return bytes that outlive the process, and not the machine: zeros after its start.
+
+        Where there is no room for them, they end with the process.
+        """
 
 
 class FileDisk:
@@ -208,6 +218,30 @@ class FileDisk:
     def forget(self, name: str) -> None:
         """See ``Disk``."""
         self._forget(name)
+
+    def shared_bytes(self, size: int) -> memoryview:
+        """See ``Disk``.
+
+        It is a file that is mapped and never synced. What a power cut leaves of it is worthless,
+        so before it stands when the machine was started. Where the clock was set since, that is
+        another moment, and what was left is lost.
+        """
+        whole = _STARTED_BYTES + size
+        try:
+            if APPLYING not in self.names() or self.size(APPLYING) != whole:
+                self.create(APPLYING, whole)
+            shared = memoryview(mmap.mmap(self._file(APPLYING), whole))
+        except NoRoom:
+            return memoryview(bytearray(size))
+        except OSError as error:
+            raise self._failure(APPLYING, error) from None
+        self._forget(APPLYING)
+        # Not /proc's boot_id: a service may be kept from looking there.
+        started_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if abs(int.from_bytes(shared[:_STARTED_BYTES], "little") - started_ns) > _SAME_START_NS:
+            shared[_STARTED_BYTES:] = bytes(size)
+            shared[:_STARTED_BYTES] = started_ns.to_bytes(_STARTED_BYTES, "little")
+        return shared[_STARTED_BYTES:]
 
     def _forget(self, name: str) -> None:
         file = self._files.pop(name, None)

@@ -24,7 +24,7 @@ Segment header::
 Frame::
 
      0   4  magic "HFRM"
-     4   1  kind: 1 events, 2 idle mark, 3 close mark, 4 digest mark
+     4   1  kind: 1 events, 2 idle mark, 3 close mark, 4 digest mark, 5 quarantine mark
      5   1  zero
      6   2  mask, nearly always 0: the body with its padding is XORed with these two bytes
      8   4  length of the body without its padding
@@ -39,7 +39,8 @@ Frame::
     64   4  zero
     68   4  CRC-32 of bytes 0 to 68
     72      body: each record as its length in 4 bytes, then its bytes; of a digest mark, what
-            ``happy.marks`` says; zeros up to a multiple of 8
+            ``happy.marks`` says, of a quarantine mark ``happy.journal.quarantine``; zeros up to
+            a multiple of 8
 
 The header has a checksum of its own, so that a length is never believed before it is checked.
 The chain ties every frame to all that came before it, over segments, so that nothing can be
@@ -94,6 +95,7 @@ class Kind(IntEnum):
     IDLE_MARK = 2
     CLOSE_MARK = 3
     DIGEST_MARK = 4
+    QUARANTINE_MARK = 5
 
 
 @attrs.frozen
@@ -122,6 +124,8 @@ class Frame:
     body: Buffer = attrs.field(repr=False)
     offset: int
     end: int
+    quarantined: frozenset[int] = frozenset()
+    """The seqs in it whose handlers are never run again; see ``happy.journal.quarantine``."""
 
 
 @attrs.frozen
@@ -203,7 +207,7 @@ def encode_frame(  # noqa: PLR0913 - a frame has as many parts
 ) -> tuple[bytes, bytes]:
     """Return a frame to be written at ``offset``, and the chain after it.
 
-    ``mark`` is the body of a digest mark, which has no records.
+    ``mark`` is the body of a mark, which has no records.
     """
     pack = _U32.pack
     body = b"".join([part for record in records for part in (pack(len(record)), record)]) or mark

@@ -6,6 +6,8 @@ import re
 from typing import Final
 
 LOCK: Final = "LOCK"
+APPLYING: Final = "applying"
+"""What one process leaves for the next; of use as long as the machine runs."""
 NEXT_SEGMENT: Final = "next.part"
 """The segment being prepared; it holds nothing until it is renamed."""
 QUARANTINE: Final = "quarantine"

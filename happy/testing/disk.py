@@ -51,6 +51,7 @@ class MemoryDisk:
         """Says of a sync whether it returns without having kept anything."""
         self._root = _Folder({})
         self._locked = False
+        self._shared = bytearray()
 
     # --- the power cut ----------------------------------------------------------------------
 
@@ -67,6 +68,7 @@ class MemoryDisk:
             grain, odds = chance.choice(_GRAINS), chance.random()
             kept = [n for n in range(self.doubtful(grain)) if chance.random() < odds]
         self._root = self.survivor(kept, grain)._root  # noqa: SLF001 - our own
+        self._shared = bytearray()
         self._locked = False
 
     def doubtful(self, grain: int = SECTOR_SIZE) -> int:
@@ -205,6 +207,12 @@ class MemoryDisk:
 
     def forget(self, name: str) -> None:
         """See ``Disk``."""
+
+    def shared_bytes(self, size: int) -> memoryview:
+        """See ``Disk``."""
+        if len(self._shared) != size:
+            self._shared = bytearray(size)
+        return memoryview(self._shared)
 
     # --- inside -----------------------------------------------------------------------------
 
