@@ -17,6 +17,7 @@ from happy.cli.copying import (
     copy_blob,
     copy_segment,
 )
+from happy.cli.keepsakes import copy_snapshots
 from happy.cli.output import Unwell, counted, json_option, progress, safe, short_bytes, write_json
 from happy.cli.places import data_of
 from happy.cli.segments import journals_in
@@ -83,6 +84,7 @@ class _Report:
     blobs: int
     segments_copied: int
     blobs_copied: int
+    snapshots_copied: int
     bytes_copied: int
 
 
@@ -109,6 +111,7 @@ def _back_up(source: Path, target: Path) -> _Report:
         work.check_continues(contents)
         with progress("copying") as tell:
             copied: dict[str, Any] = work.copy(contents, tell)
+            copied["snapshots_copied"] = copy_snapshots(contents.snapshots, source, disk)
         with progress("reading") as tell:
             verdict = check_copy(target, tell)
         disk.remove(LOCK)

@@ -27,6 +27,7 @@ from happy.journal.frame import SEGMENT_HEADER_SIZE, decode_segment_header
 from happy.journal.names import BLOBS, LOCK, is_part, unfinished_name
 from happy.journal.recovery import Finding, after, next_frame, start_of
 from happy.journal.replay import FileBytes
+from happy.journal.snapshots import snapshot_names
 
 _PIECE_BYTES: Final = 4 * 1024 * 1024
 
@@ -45,6 +46,7 @@ class Contents:
 
     extents: tuple[Extent, ...]
     blobs: tuple[str, ...]
+    snapshots: tuple[str, ...]
 
 
 def contents_of(path: Path) -> Contents:
@@ -55,6 +57,8 @@ def contents_of(path: Path) -> Contents:
     names it, so the blobs are looked for last.
     """
     disk = FileDisk(path)
+    # Before the segments: none of these covers what is not in them.
+    snapshots = tuple(snapshot_names(disk))
     names = segment_names(disk, path)
     while names and is_let_go(disk, names[-1], place_of(names[-1], names)):
         names.pop()
@@ -86,7 +90,7 @@ def contents_of(path: Path) -> Contents:
     end.check(last, place)
     _sync(path / last)
     extents.append(Extent(last, end.position.offset))
-    return Contents(tuple(extents), blobs_of(disk))
+    return Contents(tuple(extents), blobs_of(disk), snapshots)
 
 
 def blobs_of(disk: FileDisk) -> tuple[str, ...]:

@@ -178,12 +178,14 @@ def verify(place: str, config: Path | None, as_json: bool) -> None:
     """Read a whole journal and say whether it is in order.
 
     Every checksum, the chain over all segments, every record, and the content of every blob
-    are checked, and that the blob of every mail is there.
+    are checked, and that the blob of every mail is there. So are snapshots, and that they are of
+    this history; where old segments were let go, one of them must hold what was in those.
 
     \b
     Exit status:
       0  whole
-      1  whole, with a torn tail that nobody was answered for: nothing to do
+      1  whole, but for a torn tail that nobody was answered for, or a damaged snapshot
+         that can be done without: nothing to do
       2  damaged (or, the last frame, perhaps damaged): restore it from a backup
       3  not a journal
       4  it could not be read
@@ -196,6 +198,9 @@ def verify(place: str, config: Path | None, as_json: bool) -> None:
     if verdict.health is Health.WHOLE:
         if not as_json:
             click.echo(safe(f"{path}: whole: {verdict.good}"))
+        if verdict.complaints:
+            damaged = "; ".join(verdict.complaints)
+            raise Unwell(f"{path}: the next start passes over: {damaged}", Status.NOT_DONE)
         return
     said = f"{path}: {verdict.health}: {verdict.sentence} (good: {verdict.good})"
     if verdict.health.status is Status.DAMAGED:

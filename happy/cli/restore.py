@@ -16,6 +16,7 @@ from happy.cli.copying import (
     new_journal,
     refuse_unless_free,
 )
+from happy.cli.keepsakes import copy_snapshots
 from happy.cli.output import Unwell, json_option, progress, safe, write_json
 from happy.cli.statuses import Status, statuses
 from happy.cli.verdict import Health, Verdict, Verification
@@ -109,6 +110,7 @@ def _restore(backup: Path, to: Path) -> Verdict:
                 copy_segment(backup, disk, extent)
                 done += extent.size
                 tell(done, total)
+        copy_snapshots(contents.snapshots, backup, disk)
         with progress("reading") as tell:
             return check_copy(disk.path, tell)
 

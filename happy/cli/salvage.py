@@ -100,7 +100,7 @@ def salvage(path: Path) -> Salvage:
     return Salvage(
         fault,
         events,
-        Contents(extents, blobs),
+        Contents(extents, blobs, snapshots=()),
         kept_bytes,
         left_out,
         sum(_written(disk, name, start) for name, start in behind),

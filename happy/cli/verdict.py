@@ -12,14 +12,15 @@ from typing import Final
 import attrs
 
 from happy.cli.bodies import MAIL, checked, mail_blobs
+from happy.cli.keepsakes import Keepsakes, start_at
 from happy.cli.output import counted
-from happy.cli.segments import End, frames_of, segment_names
+from happy.cli.segments import End, frames_of, header_of, segment_names
 from happy.cli.statuses import Status
 from happy.errors import Ambiguous, Corrupt, NotAJournal
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame
 from happy.journal.names import BLOBS, blob_name, is_part
-from happy.journal.recovery import Decision, Finding, Place, Position
+from happy.journal.recovery import Decision, Finding, Place, Position, Start
 from happy.journal.replay import Reader, Segment
 
 Progress = Callable[[int, int], None]
@@ -63,15 +64,21 @@ class Verdict:
     blobs: int = 0
     closed: bool = False
     """Whether the last writer stopped in good order."""
+    first_seq: int = 1
+    """The first seq that is there; what was before was let go."""
+    snapshots: int = 0
+    complaints: tuple[str, ...] = ()
+    """What is wrong with snapshots; the next start passes them over."""
 
     @property
     def good(self) -> str:
         """How much was good, in words."""
         return ", ".join(
             (
-                counted(self.events, "event"),
+                counted(self.events - self.first_seq + 1, "event"),
                 counted(self.segments, "segment"),
                 counted(self.blobs, "blob"),
+                *([counted(self.snapshots, "snapshot")] if self.snapshots else []),
             )
         )
 
@@ -85,7 +92,8 @@ class Verification:
         self._disk = FileDisk(path)
         self._told = 0
         self._total = 0
-        self._next_seq = 1
+        self._keepsakes = Keepsakes(self._disk)
+        self._first_seq = self._next_seq = 1
         self._segments = 0
         self._blobs_good = 0
         self._blobs: dict[str, int] = {}
@@ -99,6 +107,8 @@ class Verification:
             self._total = sum(map(self._disk.size, (*names, *stored)))
             end = self._read_segments(names)
             self._read_blobs(stored)
+            if self._segments:
+                self._keepsakes.check(header_of(self._disk, names[0]), self._next_seq)
         except Ambiguous as error:
             return self._found(Health.AMBIGUOUS, str(error))
         except Corrupt as error:
@@ -121,11 +131,19 @@ class Verification:
 
     def _found(self, health: Health, sentence: str, *, closed: bool = False) -> Verdict:
         return Verdict(
-            health, sentence, self._next_seq - 1, self._segments, self._blobs_good, closed
+            health,
+            sentence,
+            self._next_seq - 1,
+            self._segments,
+            self._blobs_good,
+            closed,
+            self._first_seq,
+            self._keepsakes.good,
+            tuple(self._keepsakes.complaints),
         )
 
     def _read_segments(self, names: list[str]) -> End:
-        reader = Reader(self._disk, cut=False)
+        reader = Reader(self._disk, cut=False, start=self._begin(names[0]))
         read = [0, *accumulate(map(self._disk.size, names))]
         try:
             for frame in reader.frames():
@@ -149,6 +167,18 @@ class Verification:
         end.check(segment.name, Place.LAST_SEGMENT)
         return end
 
+    def _begin(self, name: str) -> Start | None:
+        """Return what to begin with: nothing, when it is a first segment or no segment at all."""
+        try:
+            header = header_of(self._disk, name)
+        except (Corrupt, NotAJournal):
+            return None  # the reader says it better
+        start = start_at(header)
+        if start is not None:
+            self._first_seq = self._next_seq = header.first_seq
+            self._keepsakes.look(header.first_seq, header.chain)
+        return start
+
     def _look_again(self, segment: Segment) -> End:
         reading = frames_of(self._disk, segment.name, segment.header, Place.LAST_SEGMENT)
         while True:
@@ -166,6 +196,7 @@ class Verification:
                 for sha256 in mail_blobs(record):
                     self._blobs.setdefault(sha256, seq)
         self._next_seq = frame.first_seq + frame.count
+        self._keepsakes.look(self._next_seq, frame.chain)
 
     def _tell(self, done: int) -> None:
         if done - self._told >= _TELL_BYTES:

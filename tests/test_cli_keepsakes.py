@@ -1,0 +1,128 @@
+"""Snapshots and the tools: verified, carried along, and needed where segments are gone."""
+
+import pytest
+
+from cli_kit import happy, lines
+from happy.examples.numbers import Next, NumberService
+from happy.journal.disk import FileDisk
+from happy.journal.names import segment_name, segment_seq, snapshot_name
+from happy.journal.retention import Budget, let_go
+from happy.journal.snapshots import snapshot_names
+from happy.limits import Limits
+from snapshot_kit import BEGIN_NS, Branch
+
+CONFIG = """\
+data = "data"
+[apps.numbers]
+app = "happy.examples.numbers:NumberService"
+http = "tcp:0"
+"""
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """The number service, closed, with two snapshots and its first segments let go."""
+    (tmp_path / "happy.toml").write_text(CONFIG)
+    disk = FileDisk(tmp_path / "data" / "numbers")
+    made = Branch(disk, NumberService, limits=Limits(segment_bytes_max=8192))
+    made.open()
+    for n in range(1, 81):
+        made.append(*[Next(n)] * 3)
+        if n in (50, 70):
+            made.mark()
+            seqs = [good.seq for good in made.make().good]
+    assert let_go(disk, seqs, Budget(bytes_max=1), BEGIN_NS, None)
+    disk.close()
+    return made
+
+
+def verify(path, *options):
+    return happy("journal", "verify", path, *options)
+
+
+def test_a_journal_with_a_snapshot_for_its_beginning_is_whole(numbers):
+    """What was let go is held by a snapshot, which is of this history: all is well."""
+    done = verify(numbers.disk.path, "--json")
+    assert done.exit_code == 0, done.output
+    (said,) = lines(done)
+    assert (said["health"], said["events"], said["snapshots"]) == ("whole", 240, 2)
+    assert said["first_seq"] > 1
+    in_words = verify(numbers.disk.path)
+    assert f"{241 - said['first_seq']} events" in in_words.output
+    assert "2 snapshots" in in_words.output
+
+
+def test_a_damaged_snapshot_is_told(numbers):
+    """The journal is whole without it: status 1, and which it is."""
+    numbers.disk.truncate(snapshot_name(210), 200)
+    done = verify(numbers.disk.path)
+    assert done.exit_code == 1
+    assert f"the next start passes over: {snapshot_name(210)}: " in done.stderr
+
+
+def test_without_a_good_snapshot_a_beginning_is_missing(numbers):
+    """Where what was let go is held by nothing any more, the journal is damaged."""
+    for name in snapshot_names(numbers.disk):
+        numbers.disk.truncate(name, 200)
+    done = verify(numbers.disk.path)
+    assert done.exit_code == 2
+    assert "was let go, and no good snapshot holds it" in done.stderr
+
+
+def test_a_snapshot_of_another_history_is_told(numbers, tmp_path):
+    """Whole, and not of this journal: the start would refuse it, and so it is damage."""
+    other = Branch(FileDisk(tmp_path / "other"), NumberService, seed=2)
+    other.open()
+    for n in range(1, 221):
+        other.append(Next(n))
+    made = other.make()
+    other.disk.close()
+    (tmp_path / "other" / made.name).rename(numbers.disk.path / made.name)
+    done = verify(numbers.disk.path)
+    assert done.exit_code == 2
+    assert "not of this journal's history" in done.stderr
+
+
+def test_a_backup_and_its_restored_copy_have_the_snapshots(numbers, tmp_path):
+    """A backup of a journal without its beginning opens; restored, it comes to the same state."""
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
+    done = happy("backup", numbers.disk.path, "--to", backup, "--json")
+    assert done.exit_code == 0, done.output
+    assert lines(done)[0]["snapshots_copied"] == 2
+    again = happy("backup", numbers.disk.path, "--to", backup, "--json")
+    assert lines(again)[0]["snapshots_copied"] == 0
+    options = ("--verify", "--config", tmp_path / "happy.toml", "--app", "numbers")
+    done = happy("restore", backup, "--to", restored, *options)
+    assert done.exit_code == 0, done.output
+    assert snapshot_names(FileDisk(restored)) == [snapshot_name(210), snapshot_name(150)]
+    whole = numbers.open().machine
+    numbers.disk.close()
+    copy = Branch(FileDisk(restored), NumberService)
+    assert copy.open().machine.digest() == whole.digest()
+    copy.disk.close()
+
+
+def test_a_backup_follows_new_snapshots(numbers, tmp_path):
+    """What the journal does not keep any more goes from the backup when newer ones came."""
+    backup = tmp_path / "backup"
+    happy("backup", numbers.disk.path, "--to", backup)
+    numbers.open()
+    numbers.append(Next())
+    numbers.mark()
+    numbers.make()
+    numbers.disk.close()
+    done = happy("backup", numbers.disk.path, "--to", backup, "--json")
+    assert done.exit_code == 0, done.output
+    assert lines(done)[0]["snapshots_copied"] == 1
+    assert snapshot_names(FileDisk(backup)) == snapshot_names(numbers.disk)
+    assert segment_name(1) not in FileDisk(backup).names()
+    assert any(segment_seq(name) for name in FileDisk(backup).names())
+
+
+def test_a_damaged_snapshot_is_not_carried_along(numbers, tmp_path):
+    """A backup holds good ones only; it is whole where the journal had a damaged one."""
+    numbers.disk.write(snapshot_name(210), 300, b"!!!!")
+    done = happy("backup", numbers.disk.path, "--to", tmp_path / "backup")
+    assert done.exit_code == 0, done.output
+    assert snapshot_names(FileDisk(tmp_path / "backup")) == [snapshot_name(150)]
+    assert verify(tmp_path / "backup").exit_code == 0
