@@ -61,6 +61,11 @@ def decode_record(data: bytes | memoryview) -> Record:
     return _record_decoder.decode(data)
 
 
+def encode_again(record: Record, source: str) -> bytes:
+    """Return a record that says the same, from another source and without a key."""
+    return _encoder.encode((record.type, record.version, record.body, source))
+
+
 def decode_plain(data: bytes | memoryview) -> Any:
     """Return a body as plain maps and lists, for people and tools."""
     return msgspec.msgpack.decode(data)

@@ -24,6 +24,7 @@ from happy.image import Kind, Kinds
 from happy.journal import frame as frames
 from happy.journal.disk import Disk
 from happy.journal.names import segment_seq
+from happy.journal.quarantine import foreseen
 from happy.journal.recovery import Start
 from happy.journal.replay import Reader
 from happy.journal.snapshot_format import SnapshotHeader
@@ -157,23 +158,22 @@ class SnapshotMaker:
 
 
 def vouched_frames(reader: Reader, last_segment: str) -> Iterator[frames.Frame]:
-    """Yield those frames of a journal in use that are certainly durable.
+    """Yield those frames of a journal in use that are certainly durable, each foreseen.
 
     A frame is written after the one before it was synced, so the last one that is there is left
     away. What looks damaged in ``last_segment`` or later may be being written, and ends it;
     before that it is damage, and raised.
     """
     held: frames.Frame | None = None
-    reading = reader.frames()
-    while True:
-        try:
-            frame = next(reading)
-        except StopIteration:
-            return
-        except (Corrupt, Ambiguous):
-            if not reader.segments or reader.segments[-1].name < last_segment:
-                raise
-            return
+    for frame in foreseen(_good_frames(reader, last_segment)):
         if held is not None:
             yield held
         held = frame
+
+
+def _good_frames(reader: Reader, last_segment: str) -> Iterator[frames.Frame]:
+    try:
+        yield from reader.frames()
+    except (Corrupt, Ambiguous):
+        if not reader.segments or reader.segments[-1].name < last_segment:
+            raise

@@ -88,7 +88,8 @@ def records(path):
     """Return the records of a journal, or of its good beginning."""
     found = []
     for frame in Reader(FileDisk(path), cut=False).frames():
-        found += [bytes(record) for record in records_of(frame)]
+        if frame.kind is Kind.EVENTS:
+            found += [bytes(record) for record in records_of(frame)]
     return found
 
 

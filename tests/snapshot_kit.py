@@ -11,6 +11,7 @@ from happy import App, Refused, Table, event, handles, state, table
 from happy.app import definition_of
 from happy.codec import EventDecoder, encode
 from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
+from happy.journal.quarantine import foreseen
 from happy.journal.replay import Reader
 from happy.limits import Limits
 from happy.opening import open_application, replay_frame
@@ -183,7 +184,7 @@ class Branch:
         machine = None
         recall = Recall(self.definition, self.decoder, random.Random)
         reader = Reader(self.disk, cut=False)
-        for frame in reader.frames():
+        for frame in foreseen(reader.frames()):
             if machine is None:
                 machine = recall.new_machine(reader.segments[0].header.journal_id)
             replay_frame(machine, self.decoder, frame)

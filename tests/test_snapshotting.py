@@ -5,6 +5,7 @@ import pytest
 from happy.errors import Corrupt, JournalError, NoRoom, NotAJournal, UnfitSnapshot
 from happy.journal.frame import Kind
 from happy.journal.names import SNAPSHOTS, segment_seq, snapshot_name
+from happy.journal.quarantine import Quarantined
 from happy.journal.replay import Reader
 from happy.journal.snapshots import snapshot_names
 from happy.snapshotting import vouched_frames
@@ -40,6 +41,21 @@ def test_it_begins_with_the_last_one(bank):
     bank.mark(Kind.CLOSE_MARK)
     made = bank.make()
     assert (made.seq, made.events) == (31, 2)
+
+
+def test_it_passes_over_what_is_quarantined(bank):
+    """An event that ended the program does not end the process that makes snapshots."""
+    bank.mark()
+    bank.make()
+    failed = bank.recalled().machine.failed
+    bank.append(Paid("a1", 1))
+    pen = bank.opened.appender
+    mark = Quarantined(31, 3).encode()
+    pen.mark(Kind.QUARANTINE_MARK, pen.position.time_ns, body=mark)
+    assert bank.make().seq == 31
+    machine = bank.recalled().machine
+    assert machine.failed == failed + 1
+    assert told(machine) == told(bank.replayed())
 
 
 def test_when_nothing_has_happened_none_is_made(bank):

@@ -15,6 +15,7 @@ from happy.cli.diff import diff
 from happy.cli.init import init
 from happy.cli.journal import journal
 from happy.cli.output import Commands
+from happy.cli.quarantine import quarantine
 from happy.cli.replay import replay
 from happy.cli.restore import restore
 from happy.cli.schema import schema
@@ -51,6 +52,7 @@ for _command in (
     why,
     schema,
     snapshot,
+    quarantine,
 ):
     main.add_command(_command)
 

@@ -76,6 +76,7 @@ class _Application(msgspec.Struct):
     memory: _Memory | None = None
     digest: _Digest | None = None
     snapshot: _Snapshot | None = None
+    quarantined: list[int] = []
 
 
 class _Answer(msgspec.Struct):
@@ -155,6 +156,7 @@ def _show_applications(answer: _Answer) -> None:
             "waiting ",
             "owed ",
             "failed ",
+            "quarantined ",
             "state ",
             "digest",
             "snapshot",
@@ -164,7 +166,7 @@ def _show_applications(answer: _Answer) -> None:
             (
                 app.name,
                 app.mood,
-                *map(str, (app.seq, app.waiting, app.owed, app.failed)),
+                *map(str, (app.seq, app.waiting, app.owed, app.failed, len(app.quarantined))),
                 _shown(app.memory),
                 _vouched(app.digest),
                 "" if app.snapshot is None else app.snapshot.told,
