@@ -24,7 +24,7 @@ from happy.image import Kind, Kinds
 from happy.journal import frame as frames
 from happy.journal.disk import Disk
 from happy.journal.names import segment_seq
-from happy.journal.quarantine import foreseen
+from happy.journal.quarantine import Foresight
 from happy.journal.recovery import Start
 from happy.journal.replay import Reader
 from happy.journal.snapshot_format import SnapshotHeader
@@ -110,7 +110,7 @@ class SnapshotMaker:
         accepts = Acceptance(self._disk, start=start)
         begun_s = self._clock()
         try:
-            for frame in vouched_frames(reader, names[-1]):
+            for frame in settled_frames(reader, names[-1]):
                 self._apply(reader, frame, accepts)
         except Corrupt as error:
             raise self._recall.explain(error) from None
@@ -157,23 +157,23 @@ class SnapshotMaker:
         self._recall.load(snapshot)
 
 
-def vouched_frames(reader: Reader, last_segment: str) -> Iterator[frames.Frame]:
-    """Yield those frames of a journal in use that are certainly durable, each foreseen.
+def settled_frames(reader: Reader, last_segment: str) -> Iterator[frames.Frame]:
+    """Yield those frames of a journal in use that are certainly durable, and were applied.
 
-    A frame is written after the one before it was synced, so the last one that is there is left
-    away. What looks damaged in ``last_segment`` or later may be being written, and ends it;
-    before that it is damage, and raised.
+    A batch is written after the one before it was synced, and may yet be found to be poison as
+    long as no two are behind it; so the last ones are left away, unless a mark says that the
+    journal was at rest. What looks damaged in ``last_segment`` or later may be being written, and
+    ends it; before that it is damage, and raised.
     """
-    held: frames.Frame | None = None
-    for frame in foreseen(_good_frames(reader, last_segment)):
-        if held is not None:
-            yield held
-        held = frame
-
-
-def _good_frames(reader: Reader, last_segment: str) -> Iterator[frames.Frame]:
-    try:
-        yield from reader.frames()
-    except (Corrupt, Ambiguous):
-        if not reader.segments or reader.segments[-1].name < last_segment:
-            raise
+    foresight = Foresight()
+    reading = reader.frames()
+    while True:
+        try:
+            frame = next(reading)
+        except StopIteration:
+            return
+        except (Corrupt, Ambiguous):
+            if not reader.segments or reader.segments[-1].name < last_segment:
+                raise
+            return
+        yield from foresight.take(frame)

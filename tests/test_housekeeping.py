@@ -143,7 +143,7 @@ def test_a_snapshot_that_is_there_is_known():
     bank.make()
     bank.disk.close()
     house = House(bank.open(), seq=9)
-    assert (house.status["seq"], house.status["behind_bytes"]) == (8, bank.opened.behind.size_bytes)
+    assert (house.status["seq"], house.status["behind_bytes"]) == (7, bank.opened.behind.size_bytes)
     assert house.status["created_ns"] == bank.opened.recalled.header.created_ns
 
 

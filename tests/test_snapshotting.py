@@ -8,27 +8,27 @@ from happy.journal.names import SNAPSHOTS, segment_seq, snapshot_name
 from happy.journal.quarantine import Quarantined
 from happy.journal.replay import Reader
 from happy.journal.snapshots import snapshot_names
-from happy.snapshotting import vouched_frames
+from happy.snapshotting import settled_frames
 from happy.testing.disk import MemoryDisk
-from snapshot_kit import Banking, Branch, Closed, Paid, told
+from snapshot_kit import BEGIN_NS, Banking, Branch, Closed, Paid, told
 
 
 @pytest.fixture
 def bank():
-    """A bank that is open, with thirty events in several segments."""
+    """A bank that is open, with 31 events in several segments."""
     made = Branch(MemoryDisk())
     made.open()
-    for n in range(1, 31):
+    for n in range(1, 32):
         made.append(Paid(f"a{n % 7}", n), keyed=n % 2 == 0)
     return made
 
 
 def test_it_covers_what_is_certainly_durable(bank):
-    """The last frame may not be synced yet: only a later one, or a mark, vouches for it."""
+    """The last batches may not be synced, or be poison yet; a mark settles both."""
     assert bank.make().seq == 29
     bank.mark()
     made = bank.make()
-    assert (made.seq, made.events, made.name) == (30, 1, snapshot_name(30))
+    assert (made.seq, made.events, made.name) == (31, 2, snapshot_name(31))
     assert told(bank.recalled().machine) == told(bank.replayed())
 
 
@@ -40,22 +40,7 @@ def test_it_begins_with_the_last_one(bank):
     bank.append(Paid("b1", 5))
     bank.mark(Kind.CLOSE_MARK)
     made = bank.make()
-    assert (made.seq, made.events) == (31, 2)
-
-
-def test_it_passes_over_what_is_quarantined(bank):
-    """An event that ended the program does not end the process that makes snapshots."""
-    bank.mark()
-    bank.make()
-    failed = bank.recalled().machine.failed
-    bank.append(Paid("a1", 1))
-    pen = bank.opened.appender
-    mark = Quarantined(31, 3).encode()
-    pen.mark(Kind.QUARANTINE_MARK, pen.position.time_ns, body=mark)
-    assert bank.make().seq == 31
-    machine = bank.recalled().machine
-    assert machine.failed == failed + 1
-    assert told(machine) == told(bank.replayed())
+    assert (made.seq, made.events) == (32, 3)
 
 
 def test_when_nothing_has_happened_none_is_made(bank):
@@ -157,16 +142,25 @@ def test_a_kill_at_every_step_leaves_what_was_there(bank):
     assert bank.make().good[0].seq == 30
 
 
-def test_only_vouched_frames_are_yielded(bank):
-    """The last frame is left away, be it of events or a mark."""
-    (*_, last) = vouched_frames(Reader(bank.disk, cut=False), "9")
+def test_only_settled_frames_are_yielded(bank):
+    """The last two batches are left away, unless a mark is behind them."""
+    (*_, last) = settled_frames(Reader(bank.disk, cut=False), "9")
     assert (last.kind, last.first_seq) == (Kind.EVENTS, 29)
     bank.mark()
-    (*_, last) = vouched_frames(Reader(bank.disk, cut=False), "9")
-    assert (last.kind, last.first_seq) == (Kind.EVENTS, 30)
-    bank.append(Paid("a", 1))
-    (*_, last) = vouched_frames(Reader(bank.disk, cut=False), "9")
-    assert last.kind is Kind.IDLE_MARK
+    *_, event, mark = settled_frames(Reader(bank.disk, cut=False), "9")
+    assert (event.first_seq, mark.kind) == (31, Kind.IDLE_MARK)
+
+
+def test_a_quarantined_event_is_not_run(bank):
+    """What a mark says close behind an event is known before the event is applied."""
+    bank.append(Paid("poison", 1))
+    said = Quarantined(32, 3).encode()
+    bank.opened.appender.mark(Kind.QUARANTINE_MARK, BEGIN_NS + 32 * 10**9, body=said)
+    bank.mark()
+    assert bank.make().seq == 32
+    machine = bank.recalled().machine
+    assert "poison" not in machine.state.accounts
+    assert machine.failed == bank.replayed().failed
 
 
 def test_nothing_of_the_journal_is_changed(bank):
