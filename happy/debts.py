@@ -83,6 +83,20 @@ class Debts:
             waits.append(due_ns - self._now_ns())
         return min((wait_ns for wait_ns in waits if wait_ns is not None), default=None)
 
+    def status(self) -> dict[str, Any]:
+        """Return how much is owed, and in how long the next timer or schedule is due."""
+        timers = [owed.due_ns for owed in self._outbox if isinstance(owed.effect, Timer)]
+        waits = [self._agenda.next_in_ns()]
+        if timers:
+            waits.append(min(timers) - self._now_ns())
+        wait_ns = min((wait_ns for wait_ns in waits if wait_ns is not None), default=None)
+        return {
+            "owed": len(self._outbox),
+            "timers": len(timers),
+            "schedules": len(self._agenda),
+            "next_due_s": None if wait_ns is None else max(wait_ns // _NS, 0),
+        }
+
     def stop(self) -> None:
         """Hand out nothing any more."""
         self._stopped = True

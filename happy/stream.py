@@ -227,7 +227,7 @@ class Stream:
             "mood": self.mood.value,
             "seq": machine.seq,
             "waiting": len(self._order),
-            "owed": len(machine.outbox),
+            **self.debts.status(),
             "disk_full": self._disk_full,
             "memory": self._memory.status(),
             "failed": machine.failed,

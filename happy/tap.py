@@ -63,9 +63,10 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - twistd has chosen one by now
 
     from happy.container import Container  # noqa: PLC0415
-    from happy.world import show_stacks_at_the_end  # noqa: PLC0415
+    from happy.world import show_stacks_at_the_end, use_steady_clock  # noqa: PLC0415
 
     show_stacks_at_the_end()
+    use_steady_clock(reactor)
     return Container(
         options["loaded"],
         reactor,

@@ -115,6 +115,15 @@ class JournalThread:
         return True
 
 
+def use_steady_clock(reactor: Any) -> None:
+    """Let a reactor count its delays by a clock that nobody can set.
+
+    Twisted's own is the time of day: set back by an hour, it would call nothing for an hour, no
+    timeout and no alarm. Call this before the reactor has anything to call.
+    """
+    reactor.seconds = time.monotonic
+
+
 def real_world(reactor: Any, name: str) -> tuple[World, JournalThread]:
     """Return the world as it is, with a thread of its own for the journal ``name``.
 

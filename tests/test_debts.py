@@ -227,3 +227,16 @@ def test_errors_of_our_own_are_not_swallowed(watch):
     caught = []
     failed.addErrback(caught.append)
     assert caught[0].check(ZeroDivisionError)
+
+
+def test_the_status_tells_timers_and_when_the_next_is_due(watch):
+    """Mail is owed and no timer; what is due already is due in no time."""
+    watch.owe(MAIL, 3)
+    assert watch.debts.status() == {
+        "owed": 1, "timers": 0, "schedules": 1, "next_due_s": None,
+    }  # fmt: skip
+    watch.owe(Timer(Wake()), 20)
+    watch.owe(Timer(Wake()), 30)
+    watch.clock.advance(5)
+    told = watch.debts.status()
+    assert (told["owed"], told["timers"], told["next_due_s"]) == (3, 2, 15)

@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from queue import SimpleQueue
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from happy.world import JournalThread, real_world
+from happy.world import JournalThread, real_world, use_steady_clock
 
 SECONDS_MAX = 30
 
@@ -144,3 +145,9 @@ def test_an_alarm_ends_a_process_that_is_stuck_in_native_code():
     )
     assert ended.returncode == -signal.SIGALRM
     assert "in stuck_here" in ended.stderr
+
+
+def test_delays_are_counted_by_a_clock_that_nobody_sets(reactor):
+    """The reactor's seconds are not the time of day, and so not those of a clock set back."""
+    use_steady_clock(reactor)
+    assert reactor.seconds is time.monotonic

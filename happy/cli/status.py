@@ -77,6 +77,15 @@ class _Application(msgspec.Struct):
     digest: _Digest | None = None
     snapshot: _Snapshot | None = None
     quarantined: list[int] = []
+    timers: int = 0
+    schedules: int = 0
+    next_due_s: int | None = None
+
+    @property
+    def due(self) -> str:
+        """How many timers and schedules there are, and in how long the next is due."""
+        count = str(self.timers + self.schedules)
+        return count if self.next_due_s is None else f"{count}, next in {self.next_due_s} s"
 
 
 class _Answer(msgspec.Struct):
@@ -157,6 +166,7 @@ def _show_applications(answer: _Answer) -> None:
             "owed ",
             "failed ",
             "quarantined ",
+            "timers",
             "state ",
             "digest",
             "snapshot",
@@ -167,6 +177,7 @@ def _show_applications(answer: _Answer) -> None:
                 app.name,
                 app.mood,
                 *map(str, (app.seq, app.waiting, app.owed, app.failed, len(app.quarantined))),
+                app.due,
                 _shown(app.memory),
                 _vouched(app.digest),
                 "" if app.snapshot is None else app.snapshot.told,

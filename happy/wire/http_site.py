@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from io import BytesIO
 from typing import Any
 
@@ -71,7 +72,7 @@ class HappySite(Site):
         """Return the protocol of a new connection; one that says 503 when there are too many."""
         if not self._sweeping:
             self._sweeping = True
-            self.common_fields = server_fields(self.reactor.seconds())
+            self.common_fields = server_fields(time.time())
             self.reactor.callLater(SWEEP_S, self._sweep)
         if len(self.channels) >= self.limits.http_connections_max or self.draining:
             return _Turned(self)
@@ -90,7 +91,7 @@ class HappySite(Site):
     def _sweep(self) -> None:
         self._sweeping = bool(self.channels)
         if self._sweeping:  # first of all, so that no error below ends the sweeps
-            self.common_fields = server_fields(self.reactor.seconds())
+            self.common_fields = server_fields(time.time())
             self.reactor.callLater(SWEEP_S, self._sweep)
         self.sweeps = now = self.sweeps + 1
         for channel in [c for c in self.channels if c.deadline <= now]:
