@@ -17,7 +17,7 @@ from happy.applying import NOTE_BYTES, Applying, Note, Suspect
 from happy.codec import EventDecoder
 from happy.collecting import collecting_seldom
 from happy.errors import Ambiguous, Corrupt, DeadlyEvent, Diverged, NotAJournal, UnknownEvent
-from happy.event import Entry, Happened
+from happy.event import Entry, Happened, Outcome
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
@@ -64,21 +64,21 @@ class Behind:
 
 def replay_frame(
     machine: Machine, decoder: EventDecoder, frame: Frame, accepts: Accepts = never
-) -> None:
+) -> list[Outcome]:
     """Apply the events of a frame that was foreseen to a machine, or compare a digest mark.
 
-    Marks change nothing. Raises ``Diverged`` where the two differ and that is not accepted.
+    Returns an outcome for each event. Marks change nothing. Raises ``Diverged`` where the two
+    differ and that is not accepted.
     """
     if frame.kind is Kind.DIGEST_MARK:
         compare(machine, mark_in(frame), accepts)
     machine.quarantine(frame.quarantined)
     if frame.kind is not Kind.EVENTS:
-        return
+        return []
     happened = happened_in(decoder, frame)
     if frame.first_seq == machine.seq + 1:
-        machine.replay(frame.time_ns, happened)
-    else:
-        machine.apply(list(entries_of(decoder, frame)))
+        return machine.replay(frame.time_ns, happened)
+    return machine.apply(list(entries_of(decoder, frame)))
 
 
 def happened_in(decoder: EventDecoder, frame: Frame) -> Sequence[Happened]:

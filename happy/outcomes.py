@@ -22,8 +22,8 @@ from happy.event import FailedOutcome, Outcome, Reply
 
 _BLOCK_SIZE: Final = 4096
 _CHAIN_SIZE: Final = 16
-_REFUSED: Final = 1
-_FAILED: Final = 2
+REFUSED: Final = 1
+FAILED: Final = 2
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _NO_FORM: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
@@ -32,16 +32,20 @@ _NO_FORM: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec
 class OutcomeDigest:
     """The digest of all outcomes so far; see the head of this module."""
 
-    __slots__ = ("_chain", "_rest")
+    __slots__ = ("_chain", "_rest", "latest")
 
     def __init__(self, image: bytes = bytes(_CHAIN_SIZE)) -> None:
         self._chain = image[:_CHAIN_SIZE]
         self._rest = bytearray(image[_CHAIN_SIZE:])
+        self.latest: bytes | None = b""
+        """What was taken in last, as it went in; None when some of it had to be spelt out."""
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Take in the outcomes that come next."""
         rest = self._rest
-        rest += _packed_each([o.value if type(o) is Reply else _told_outcome(o) for o in outcomes])
+        told = [o.value if type(o) is Reply else _told_outcome(o) for o in outcomes]
+        self.latest = latest = _packed_together(told)
+        rest += b"".join(map(packed_reply, told)) if latest is None else latest
         if len(rest) >= _BLOCK_SIZE:
             self._fold()
 
@@ -65,17 +69,17 @@ def _hash(data: bytes | bytearray) -> bytes:
     return hashlib.blake2b(data, digest_size=_CHAIN_SIZE, person=b"outcomes").digest()
 
 
-def _packed_each(values: list[Any]) -> bytes:
+def _packed_together(values: list[Any]) -> bytes | None:
     """Return the packed values one after the other: an array without its head."""
     try:
         packed = _encode(values)
     except _NO_FORM:
-        return b"".join(map(packed_reply, values))
+        return None
     count = len(values)
     return packed[1 if count < 16 else 3 if count < 65_536 else 5 :]
 
 
 def _told_outcome(outcome: Outcome) -> msgspec.msgpack.Ext:
     if isinstance(outcome, FailedOutcome):
-        return msgspec.msgpack.Ext(_FAILED, _encode(outcome.seq))
-    return msgspec.msgpack.Ext(_REFUSED, packed_reply(msgspec.structs.astuple(outcome)))
+        return msgspec.msgpack.Ext(FAILED, _encode(outcome.seq))
+    return msgspec.msgpack.Ext(REFUSED, packed_reply(msgspec.structs.astuple(outcome)))

@@ -15,7 +15,7 @@ import attrs
 
 from happy.errors import JournalError, UnknownEvent
 from happy.event import Retired
-from happy.journal.frame import Buffer, Frame, Kind, records_of
+from happy.journal.frame import Frame, Kind, records_of
 
 KindOfEvent = tuple[str, int]
 """The name and the version that an event was written with."""
@@ -41,7 +41,7 @@ class Span:
 class Decoder(Protocol):
     """What knows why an event cannot be read: ``happy.codec.EventDecoder``."""
 
-    def faults(self, first_seq: int, records: Iterable[Buffer], into: Faults) -> None:
+    def faults(self, first_seq: int, records: Iterable[bytes], into: Faults) -> None:
         """Gather why some records cannot be read."""
 
 

@@ -31,6 +31,7 @@ FLOORS = {
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "image", "items", "schema", "journal.snapshot_format",
+        "split.frame_stream", "split.outcome_frame",
     ],
     "disk": ["journal"],
     "join": [
@@ -125,7 +126,7 @@ def test_only_the_disk_imports_os(module):
 
 def test_every_name_in_the_table_is_a_module():
     """The table of floors speaks of modules that exist, but for those not yet built."""
-    names = [name for floor in FLOORS.values() for name in floor if name not in {"", "split"}]
+    names = [name for floor in FLOORS.values() for name in floor if name]
     assert [name for name in names if f"happy.{name}" not in MODULES] == []
 
 

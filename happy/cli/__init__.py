@@ -12,6 +12,7 @@ import click
 from happy.cli.backup import backup
 from happy.cli.check import check
 from happy.cli.diff import diff
+from happy.cli.filter import core
 from happy.cli.init import init
 from happy.cli.journal import journal
 from happy.cli.output import Commands
@@ -53,6 +54,7 @@ for _command in (
     schema,
     snapshot,
     quarantine,
+    core,
 ):
     main.add_command(_command)
 

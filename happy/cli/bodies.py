@@ -52,7 +52,7 @@ def checked(frame: Frame) -> list[Record]:
         mark_in(frame)
     if frame.kind is not Kind.EVENTS:
         return []
-    body, length_at, decode = frame.body, _LENGTH.unpack_from, decode_record
+    body, length_at, decode = bytes(frame.body), _LENGTH.unpack_from, decode_record
     records = []
     position = 0
     try:

@@ -77,7 +77,7 @@ _FRAME_END = struct.Struct("<16sI")
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 
 
 class Content(Protocol):
