@@ -56,6 +56,16 @@ def encode(
         raise DefinitionError(f"event {meta.name} cannot be written: {error}") from None
 
 
+def encode_all(events: Sequence[Any], source: str = "") -> list[bytes]:
+    """Return the records of many events without keys; ``DefinitionError`` as ``encode``."""
+    metas = {cls: event_meta(cls) for cls in set(map(type, events))}
+    kinds = {cls: (meta.name, meta.version) for cls, meta in metas.items()}
+    try:
+        return [_encoder.encode((*kinds[type(event)], event, source)) for event in events]
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return [encode(event, source) for event in events]  # which says what cannot be written
+
+
 def decode_record(data: bytes | memoryview) -> Record:
     """Return a record with its body still encoded; ``msgspec.MsgspecError`` when it is none."""
     return _record_decoder.decode(data)

@@ -32,18 +32,20 @@ _NO_FORM: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec
 class OutcomeDigest:
     """The digest of all outcomes so far; see the head of this module."""
 
-    __slots__ = ("_chain", "_rest", "latest")
+    __slots__ = ("_chain", "_rest", "latest", "told")
 
     def __init__(self, image: bytes = bytes(_CHAIN_SIZE)) -> None:
         self._chain = image[:_CHAIN_SIZE]
         self._rest = bytearray(image[_CHAIN_SIZE:])
+        self.told: list[Any] = []
+        """What was taken in last: the values of replies, and extensions for other outcomes."""
         self.latest: bytes | None = b""
-        """What was taken in last, as it went in; None when some of it had to be spelt out."""
+        """The same as it went in; None when some of it had to be spelt out."""
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Take in the outcomes that come next."""
         rest = self._rest
-        told = [o.value if type(o) is Reply else _told_outcome(o) for o in outcomes]
+        self.told = told = [o.value if type(o) is Reply else _told_outcome(o) for o in outcomes]
         self.latest = latest = _packed_together(told)
         rest += b"".join(map(packed_reply, told)) if latest is None else latest
         if len(rest) >= _BLOCK_SIZE:

@@ -19,13 +19,14 @@ from happy.codec import (
     decode_plain,
     decode_record,
     encode,
+    encode_all,
     from_json,
     from_plain,
     settings_from_bytes,
     to_json,
 )
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
-from happy.event import SYSTEM_EVENTS, Blob, Mail, event, event_meta
+from happy.event import SYSTEM_EVENTS, Blob, Configured, Mail, MailSent, event, event_meta
 from happy.table import Table
 
 
@@ -478,3 +479,14 @@ def test_journaled_settings_that_do_not_fit_say_where():
     """A field that changed its type is named."""
     with pytest.raises(BadRequest, match=r"\$\.size"):
         settings_from_bytes(b'{"size": "three"}', Settings)
+
+
+def test_many_events_are_encoded_as_each_is():
+    """One after the other or together, of several kinds, the records are the same."""
+    events = [Configured(b"{}"), MailSent(1, 2, "a@b.example"), Configured(b"x", ("c.example",))]
+    assert encode_all(events, "web") == [encode(event, "web") for event in events]
+    assert encode_all([]) == []
+    with pytest.raises(DefinitionError, match="is not an event"):
+        encode_all([1])
+    with pytest.raises(DefinitionError, match="cannot be written"):
+        encode_all([Configured(b""), Configured(object())])

@@ -31,7 +31,7 @@ FLOORS = {
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "image", "items", "schema", "journal.snapshot_format",
-        "split.frame_stream", "split.outcome_frame",
+        "split.batches", "split.frame_stream", "split.outcome_frame",
     ],
     "disk": ["journal"],
     "join": [

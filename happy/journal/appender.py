@@ -20,6 +20,7 @@ from happy.journal.disk import Disk
 from happy.journal.frame import (
     FRAME_HEADER_SIZE,
     Kind,
+    Packed,
     SegmentHeader,
     encode_frame,
     encode_segment_header,
@@ -29,8 +30,8 @@ from happy.journal.names import NEXT_SEGMENT, segment_name
 from happy.journal.recovery import Position, start_of
 from happy.journal.replay import Segment, Tail
 
-_RECORD_OVERHEAD: Final = 4
 _TOUCH_SIZE: Final = 512 * 1024  # the sync that covers it takes about 1 ms; one in 31 of 16 KiB
+_NONE: Final = Packed(0, b"")
 _PREPARE_TRIES: Final = 16  # in a segment: on a full disk each of them takes its time
 
 
@@ -81,6 +82,11 @@ class Appender:
         return self._at.next_seq
 
     @property
+    def segment(self) -> Segment:
+        """The segment that the next frame will stand in, unless it is full."""
+        return self._segment
+
+    @property
     def position(self) -> Position:
         """Where the next frame will stand, and what it must continue."""
         return self._at
@@ -90,25 +96,26 @@ class Appender:
         """Whether a mark, or a segment's header, stands behind the last events."""
         return self._last is not Kind.EVENTS
 
-    def append(self, records: Sequence[bytes], time_ns: int, digest: bytes = b"") -> None:
+    def append(self, records: Sequence[bytes] | Packed, time_ns: int, digest: bytes = b"") -> None:
         """Make a batch durable; ``time_ns`` must not be less than that of the batch before.
 
-        ``digest`` is the body of a digest mark to go before it.
+        What is ``Packed`` is written as it is: who packed it has checked it. ``digest`` is the
+        body of a digest mark to go before it.
 
         Raises ``NoRoom`` when nothing was written, ``SyncFailed`` when nobody can know; after
         that it writes no more.
         """
-        size = sum(map(len, records)) + len(records) * _RECORD_OVERHEAD
+        packed = records if isinstance(records, Packed) else Packed.of(records)
         with self._writing(time_ns):
-            self._make_room(FRAME_HEADER_SIZE + size + 8 + _mark_size(digest), time_ns)
-            self._write(Kind.EVENTS, records, time_ns, digest)
+            self._make_room(FRAME_HEADER_SIZE + len(packed.data) + 8 + _mark_size(digest), time_ns)
+            self._write(Kind.EVENTS, packed, time_ns, digest)
             self._prepare()
 
     def mark(self, kind: Kind, time_ns: int, digest: bytes = b"", *, body: bytes = b"") -> None:
         """Write a mark: it vouches for the frame before it. Raises as ``append``."""
         with self._writing(time_ns):
             self._make_room(_mark_size(body) or FRAME_HEADER_SIZE + _mark_size(digest), time_ns)
-            self._write(kind, (), time_ns, digest, body)
+            self._write(kind, _NONE, time_ns, digest, body)
 
     @contextlib.contextmanager
     def _writing(self, time_ns: int) -> Iterator[None]:
@@ -137,13 +144,13 @@ class Appender:
         self._disk.sync(name)
 
     def _write(
-        self, kind: Kind, records: Sequence[bytes], time_ns: int, digest: bytes, body: bytes = b""
+        self, kind: Kind, records: Packed, time_ns: int, digest: bytes, body: bytes = b""
     ) -> None:
         at = self._at
         name = self._segment.name
         written = b""
         chain = at.chain
-        before = ((Kind.DIGEST_MARK, (), digest),) if digest else ()
+        before = ((Kind.DIGEST_MARK, _NONE, digest),) if digest else ()
         for what, its_records, mark in (*before, (kind, records, body)):
             frame, chain = encode_frame(
                 what,

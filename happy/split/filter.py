@@ -27,10 +27,9 @@ from happy.split.frame_stream import FrameStream, Step
 from happy.split.outcome_frame import (
     OutcomesHeader,
     Verdict,
-    are_plain,
     encode_header,
+    encode_latest,
     encode_outcome_frame,
-    encode_outcomes,
 )
 from happy.unreadable import all_unknown
 
@@ -125,10 +124,7 @@ class Filter:
         if not outcomes:
             return encode_outcome_frame(frame, b"")
         self._report(frame, outcomes)
-        latest = None if frame.quarantined else machine.outcomes.latest
-        if latest is None or not are_plain(outcomes):
-            latest = encode_outcomes(outcomes)
-        return encode_outcome_frame(frame, latest)
+        return encode_outcome_frame(frame, encode_latest(outcomes, machine.outcomes))
 
     def _verdict(self, machine: Machine, said: DigestMark) -> Verdict:
         differs: list[Diverged] = []

@@ -43,7 +43,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from operator import attrgetter
 from typing import Any, Final
 
 import attrs
@@ -53,7 +52,7 @@ from happy.errors import Corrupt
 from happy.event import FailedOutcome, Outcome, RefusedOutcome, Reply
 from happy.exact import Resolve, decode_exactly, encode_exactly
 from happy.journal.frame import Frame, Kind
-from happy.outcomes import FAILED, REFUSED
+from happy.outcomes import FAILED, REFUSED, OutcomeDigest
 
 OUTCOMES_MAGIC: Final = b"HAPPYOUT"
 VERSION: Final = 1
@@ -70,8 +69,6 @@ _EXTENSIONS: Final = frozenset((*range(0xC7, 0xCA), *range(0xD4, 0xD9)))
 """The first bytes of extensions in msgpack."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_value_of = attrgetter("value")
-_REPLIES: Final = frozenset((Reply,))
 _PLAIN: Final = frozenset((int, str, bytes, bool, float, type(None)))
 
 
@@ -127,15 +124,13 @@ def encode_outcome_frame(frame: Frame, body: bytes, verdict: Verdict = Verdict.N
     return b"".join((head, _U32.pack(zlib.crc32(head)), body))
 
 
-def are_plain(outcomes: Sequence[Outcome]) -> bool:
-    """Say whether msgpack, if it takes these outcomes, gives them back as they are."""
-    if set(map(type, outcomes)) <= _REPLIES:
-        return _PLAIN.issuperset(map(type, map(_value_of, outcomes)))
-    return _PLAIN.issuperset({type(o.value) for o in outcomes if type(o) is Reply}) and all(
-        _is_text(o.reason) and _is_text(o.smtp_status)
-        for o in outcomes
-        if type(o) is RefusedOutcome
-    )
+def encode_latest(outcomes: Sequence[Outcome], digest: OutcomeDigest) -> bytes:
+    """Return the body of an outcome frame; ``digest`` has taken in these outcomes last.
+
+    Nothing is encoded again where msgpack, as the digest has it, gives all back as it was.
+    """
+    plain = _PLAIN.issuperset(map(type, digest.told)) and len(digest.told) == len(outcomes)
+    return digest.latest if plain and digest.latest is not None else encode_outcomes(outcomes)
 
 
 def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
@@ -265,10 +260,6 @@ def _decode_outcome(item: bytes, resolve: Resolve) -> Outcome:
         case 4:
             return Reply(_text(data))
     raise ValueError(f"an outcome of type {found.code} is not known here")
-
-
-def _is_text(text: str) -> bool:
-    return text.isascii() or _shown(text) == text
 
 
 def _shown(text: str) -> str:
