@@ -141,7 +141,8 @@ class Machine:
         self._undo = Undo(self.state)
         self._log = self._undo.log
         self._read = self._undo.read
-        self._decoder = EventDecoder(definition.events)
+        self._events = definition.events
+        self._decoder: EventDecoder | None = None
         self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)), self.outbox)
         self._quarantined: frozenset[int] = frozenset()
 
@@ -304,6 +305,9 @@ class Machine:
         return event, None
 
     def _scheduled_event(self, seq: int, name: str, record: bytes) -> object:
+        if self._decoder is None:
+            # It takes longer to make than all the rest of a machine, and few have schedules.
+            self._decoder = EventDecoder(self._events)
         try:
             return self._decoder.entry(seq, 0, record).event
         except (ValueError, msgspec.MsgspecError) as error:
