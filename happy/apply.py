@@ -13,19 +13,17 @@ back and raised, and the stream halts.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import attrs
 import msgspec
 
 from happy.app import Definition
 from happy.codec import EventDecoder, settings_from_bytes
 from happy.context import Context, seed_of
-from happy.digest import Sum, hexdigest
+from happy.digest import hexdigest
 from happy.effects import SETTLING, Outbox, Timer
 from happy.errors import BadRequest, Refused, UnknownEvent
 from happy.event import (
@@ -41,6 +39,7 @@ from happy.event import (
     TimerFired,
 )
 from happy.guard import closed
+from happy.keys import Keys, Remembered
 from happy.outcomes import OutcomeDigest
 from happy.schedule import Schedules
 from happy.undo import Undo
@@ -61,56 +60,6 @@ class RandomSource(Protocol):
 
     def random(self) -> float:
         """Return a float in [0, 1)."""
-
-
-@attrs.frozen
-class Remembered:
-    """What became of an idempotency key."""
-
-    fingerprint: bytes | None
-    seq: int
-    outcome: Outcome
-
-
-class Keys:
-    """The keys of the latest events that had one, and their outcomes; part of the state."""
-
-    def __init__(self, remembered_max: int) -> None:
-        self.remembered_max = remembered_max
-        self._known: OrderedDict[str, Remembered] = OrderedDict()
-        self._sum = Sum()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def __iter__(self) -> Iterator[tuple[str, Remembered]]:
-        return iter(self._known.items())
-
-    def get(self, key: str) -> Remembered | None:
-        """Return what became of a key, or None when it is new or forgotten."""
-        return self._known.get(key)
-
-    def put_back(self, key: str, remembered: Remembered) -> None:
-        """Remember as an image says it: too many, where fewer are to be kept since the last."""
-        self._known[key] = remembered
-        self._sum.add(key, *_told(remembered))
-
-    def add(self, key: str, remembered: Remembered) -> None:
-        """Remember an outcome, forgetting the oldest when there are too many."""
-        self.put_back(key, remembered)
-        while len(self._known) > self.remembered_max:
-            key, remembered = self._known.popitem(last=False)
-            self._sum.remove(key, *_told(remembered))
-
-    def digest(self) -> str:
-        """Return the digest of all keys and their outcomes: 32 hexadecimal digits."""
-        return self._sum.value()
-
-
-def _told(remembered: Remembered) -> tuple[Any, ...]:
-    outcome = remembered.outcome
-    told = ("failed", outcome.seq) if isinstance(outcome, FailedOutcome) else outcome
-    return (remembered.fingerprint, remembered.seq, told)
 
 
 class Machine:

@@ -16,13 +16,14 @@ import attrs
 import msgspec
 
 from happy.app import Definition
-from happy.apply import Machine, Remembered
+from happy.apply import Machine
 from happy.codec import EventDecoder, encode
 from happy.effects import Owed, Timer
 from happy.errors import UnfitSnapshot
 from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply, ScheduledWhen
 from happy.items import Items
 from happy.journal.snapshot_format import Block, Description, Section
+from happy.keys import Remembered
 from happy.older_image import STATE, TABLE, TABLES, OlderImage, is_older
 from happy.outcomes import OutcomeDigest
 from happy.schedule import Place

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy.app import App, definition_of, handles
-from happy.apply import Keys, Machine, Remembered
+from happy.apply import Machine
 from happy.codec import encode
 from happy.context import seed_of
 from happy.effects import Outbox
@@ -35,6 +35,7 @@ from happy.event import (
     TimerFired,
     event,
 )
+from happy.keys import Keys, Remembered
 from happy.state import digest, state, table
 from happy.table import Table
 
@@ -369,15 +370,6 @@ def test_a_key_that_comes_twice_has_one_outcome(end):
     assert machine.keys.get("k") == Remembered(b"f", 1, first)
     assert machine.state.total == (11 if end == "reply" else 10)
     assert len(machine.outbox) == (1 if end == "reply" else 0)
-
-
-def test_keys_are_bounded_and_the_oldest_go_first():
-    """Promise 8: no more keys are remembered than was said; the newest stay."""
-    keys = Keys(3)
-    for n in range(10):
-        keys.add(f"k{n}", Remembered(None, n, Reply(n)))
-        assert len(keys) <= 3
-    assert [keys.get(f"k{n}") is not None for n in range(10)] == [False] * 7 + [True] * 3
 
 
 def test_the_number_of_keys_is_part_of_history():

@@ -30,7 +30,7 @@ FLOORS = {
         "older_image",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
-        "exact", "image", "items", "schema", "journal.snapshot_format",
+        "exact", "keys", "image", "items", "schema", "journal.snapshot_format",
         "split.batches", "split.frame_stream", "split.outcome_frame",
     ],
     "disk": ["journal"],
