@@ -2,6 +2,7 @@
 
 import random
 
+import attrs
 import pytest
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
@@ -12,7 +13,7 @@ from happy.app import definition_of
 from happy.codec import EventDecoder, encode
 from happy.errors import Ambiguous, Corrupt, NoRoom, NotAJournal, SyncFailed, UnknownEvent
 from happy.journal.disk import FileDisk
-from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
+from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind, encode_frame
 from happy.journal.names import (
     NEXT_SEGMENT,
     segment_name,
@@ -325,13 +326,8 @@ def test_a_frame_that_does_not_add_up_is_refused_by_its_seq(disk, monkeypatch):
 
 
 def two_too_many(kind, records, **kwargs):
-    class More(list):
-        def __len__(self):
-            return super().__len__() + 2
-
-    from happy.journal.frame import encode_frame  # noqa: PLC0415
-
-    return encode_frame(kind, More(records), **kwargs)
+    more = attrs.evolve(records, count=len(records) + 2)
+    return encode_frame(kind, more, **kwargs)
 
 
 def test_damage_is_refused_and_nothing_is_changed(disk):
