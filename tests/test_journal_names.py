@@ -54,7 +54,7 @@ def test_torn_bytes_have_names_of_their_own():
     """What is kept aside never has the name of something else kept aside."""
     names = {torn_name(segment_name(s), o, n) for s in (1, 11) for o in (1, 11) for n in (1, 11)}
     assert len(names) == 8
-    assert all(name.startswith("quarantine/") for name in names)
+    assert all(name.startswith("torn/") for name in names)
 
 
 @pytest.mark.parametrize("digest", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])

@@ -26,8 +26,8 @@ from happy.journal.frame import (
 )
 from happy.journal.names import (
     BLOBS,
-    QUARANTINE,
     SNAPSHOTS,
+    TORN,
     segment_name,
     segment_seq,
     torn_name,
@@ -175,7 +175,7 @@ def test_zeros_at_the_end_are_room(empty_disk, zeros):
     records, reader = read(disk)
     assert len(records) == 4
     assert reader.torn is None
-    assert disk.names(QUARANTINE) == []
+    assert disk.names(TORN) == []
 
 
 def test_looking_writes_nothing(empty_disk):
@@ -189,7 +189,7 @@ def test_looking_writes_nothing(empty_disk):
     assert records == [record(1), record(2)]
     assert (reader.torn.segment, reader.torn.finding) == (last, Finding.SHORT)
     assert reader.torn.kept == ""
-    assert (files_of(disk), disk.names(), disk.names(QUARANTINE)) == (files, names, [])
+    assert (files_of(disk), disk.names(), disk.names(TORN)) == (files, names, [])
 
 
 # --- truncation -----------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def check_cut(disk, files, name, size, expected):
     records, reader = read(disk)
     assert records == [record(n) for n in range(1, expected + 1)], size
     if reader.torn is None:
-        assert disk.names(QUARANTINE) == []
+        assert disk.names(TORN) == []
     else:
         assert reader.torn.segment == name
         assert disk.read(reader.torn.kept) == lost[reader.torn.offset :].rstrip(b"\0")
@@ -305,7 +305,7 @@ def test_an_earlier_segment_cut_at_any_byte_is_refused(which):
         seq = max([s + 1 for e, s in frames if e <= size], default=segment_seq(name))
         assert str(refused.value).startswith(f"{name}, offset {offset}, from seq {seq} on: "), size
         assert disk.size(name) == size
-        assert disk.names(QUARANTINE) == []
+        assert disk.names(TORN) == []
 
 
 def test_a_headless_segment_after_a_torn_one_is_refused():
@@ -328,7 +328,7 @@ def test_a_cut_that_was_interrupted_is_done_again(empty_disk):
     put(disk, last, torn)
     _, second = read(disk)
     assert first.torn == second.torn
-    assert disk.names(QUARANTINE) == [first.torn.kept]
+    assert disk.names(TORN) == [first.torn.kept]
 
 
 def test_what_is_kept_aside_is_never_overwritten(empty_disk):
@@ -344,7 +344,7 @@ def test_what_is_kept_aside_is_never_overwritten(empty_disk):
         kept.append(reader.torn.kept)
         assert disk.read(kept[-1]) == whole[reader.torn.offset : -size]
     assert len(set(kept)) == 3
-    assert disk.names(QUARANTINE) == kept
+    assert disk.names(TORN) == kept
 
 
 # --- one wrong bit --------------------------------------------------------------------------------
@@ -516,7 +516,7 @@ def test_a_recovery_interrupted_at_any_step_comes_to_the_same(files, accepted, p
     """
     plain = load(MemoryDisk(), files)
     expected, reader = recovered(plain, accepted)
-    kept = [plain.read(name) for name in plain.names(QUARANTINE)]
+    kept = [plain.read(name) for name in plain.names(TORN)]
     for steps in range(100):
         disk = load(MemoryDisk(), files)
         disk.lock()
@@ -526,7 +526,7 @@ def test_a_recovery_interrupted_at_any_step_comes_to_the_same(files, accepted, p
             disk.crash(seed=steps)
         records, again = recovered(disk, accepted)
         assert (records, again.tail) == (expected, reader.tail), steps
-        assert [disk.read(name) for name in disk.names(QUARANTINE) if "part" not in name] == kept
+        assert [disk.read(name) for name in disk.names(TORN) if "part" not in name] == kept
         continued(disk, again.tail).append([b"written after"], 1000)
         disk.crash()
         assert read(disk)[0] == [*expected, b"written after"]
@@ -587,10 +587,10 @@ def test_every_segment_that_is_not_where_it_belongs_is_refused_by_name():
 
 def refused(disk, files, error=Corrupt):
     disk = load(disk, files)
-    before = files_of(disk), disk.names(QUARANTINE)
+    before = files_of(disk), disk.names(TORN)
     with pytest.raises(error) as caught:
         read(disk)
-    assert (files_of(disk), disk.names(QUARANTINE)) == before
+    assert (files_of(disk), disk.names(TORN)) == before
     said = str(caught.value)
     assert re.search(r"; (restore|give|move|use) ", said), said
     return said
@@ -806,7 +806,7 @@ def test_a_snapshot_newer_than_a_torn_journal_is_refused_before_anything_is_cut(
         with pytest.raises(Corrupt):
             read_from(disk, start)
         assert files_of(disk) == short
-        assert disk.names(QUARANTINE) == []
+        assert disk.names(TORN) == []
 
 
 def test_a_gap_behind_a_snapshot_is_refused():

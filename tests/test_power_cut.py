@@ -38,8 +38,8 @@ from happy.journal.blobs import Blobs
 from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
 from happy.journal.names import (
     BLOBS,
-    QUARANTINE,
     SNAPSHOTS,
+    TORN,
     segment_seq,
     snapshot_name,
     unfinished_name,
@@ -252,7 +252,7 @@ class Life:
         if machine.seq != len(seen) or self.appender.next_seq != len(seen) + 1:
             raise Violation(f"seq {machine.seq} and {self.appender.next_seq} after {seen}")
         self._look_for_bodies(there)
-        aside = {self.disk.read(name) for name in self.disk.names(QUARANTINE)}
+        aside = {self.disk.read(name) for name in self.disk.names(TORN)}
         if not known.torn <= aside:
             raise Violation("bytes were cut off and not kept aside")
         self._look_for_segments(self.disk.names() + self.disk.names(ARCHIVE))
@@ -462,7 +462,7 @@ def with_torn(disk, known):
 
 
 def fingerprint(disk):
-    folders = ("", BLOBS, QUARANTINE, ARCHIVE, SNAPSHOTS)
+    folders = ("", BLOBS, TORN, ARCHIVE, SNAPSHOTS)
     files = chain.from_iterable(map(disk.names, folders))
     return tuple((name, hash(disk.read(name))) for name in files)
 
@@ -609,8 +609,8 @@ NEEDED = {
     "Appender._rewrite: segment": several_segments,
     "Appender._rewrite: segment, its cut": zeros,
     "Reader._keep_aside: _made_folder in the directory": several_segments,
-    "Reader._keep_aside: quarantine/N.segment.N.N.torn.part": several_segments,
-    "Reader._keep_aside: rename in quarantine": several_segments,
+    "Reader._keep_aside: torn/N.segment.N.N.torn.part": several_segments,
+    "Reader._keep_aside: rename in torn": several_segments,
     "Writer.__init__: _made_folder in the directory": bodies,
     "Writer.seal.<locals>.settle: blobs/N.part": bodies,
     "Writer.seal.<locals>.settle: rename in blobs": bodies,
@@ -627,7 +627,7 @@ NEEDED = {
 
 # Those without which nothing is lost, and why they are there.
 SPARE = {
-    # What was cut off comes back, is found in quarantine, and is cut off again; and whoever
+    # What was cut off comes back, is found in torn/, and is cut off again; and whoever
     # writes after it syncs the segment first. A cut that was reported is to stay, though.
     "Reader._keep_aside: segment, its cut",
     # Room is taken early so that a full disk is met early; a later sync makes its length

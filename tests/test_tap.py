@@ -75,6 +75,6 @@ def test_a_start_accepts_the_loss_it_is_told_to(container):
     house.spawn = lambda command, folder: plain([*command, "--accept-tail-loss=numbers"], folder)
     house.start()
     (told,) = [line for line in house.lines if "may have been answered, is lost" in line]
-    (kept,) = (house.data / "numbers" / "quarantine").iterdir()
-    assert told.endswith(f"bytes are kept in quarantine/{kept.name}")
+    (kept,) = (house.data / "numbers" / "torn").iterdir()
+    assert told.endswith(f"bytes are kept in torn/{kept.name}")
     assert take(house) == b"2\n"

@@ -10,7 +10,7 @@ APPLYING: Final = "applying"
 """What one process leaves for the next; of use as long as the machine runs."""
 NEXT_SEGMENT: Final = "next.part"
 """The segment being prepared; it holds nothing until it is renamed."""
-QUARANTINE: Final = "quarantine"
+TORN: Final = "torn"
 BLOBS: Final = "blobs"
 SNAPSHOTS: Final = "snapshots"
 
@@ -32,12 +32,12 @@ def segment_seq(name: str) -> int | None:
 
 def torn_name(segment: str, offset: int, number: int = 1) -> str:
     """Return where torn bytes of a segment are kept; ``number`` tells those of one place apart."""
-    return f"{QUARANTINE}/{segment}.{offset}.{number}.torn"
+    return f"{TORN}/{segment}.{offset}.{number}.torn"
 
 
 def is_headless_name(name: str) -> bool:
     """Say whether a file keeps what a first segment had before its header was whole: no event."""
-    return name.startswith(f"{QUARANTINE}/{segment_name(1)}.0.")
+    return name.startswith(f"{TORN}/{segment_name(1)}.0.")
 
 
 def snapshot_name(seq: int) -> str:

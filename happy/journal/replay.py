@@ -29,8 +29,8 @@ from happy.journal.frame import (
 from happy.journal.names import (
     BLOBS,
     LOCK,
-    QUARANTINE,
     SNAPSHOTS,
+    TORN,
     is_headless_name,
     is_part,
     segment_name,
@@ -126,7 +126,7 @@ class FileBytes:
 
 def trace_of(disk: Disk) -> str | None:
     """Return a file that is there only because a journal had events; None when there is none."""
-    for folder in (SNAPSHOTS, BLOBS, QUARANTINE):
+    for folder in (SNAPSHOTS, BLOBS, TORN):
         for name in disk.names(folder):
             if not (is_part(name) or is_headless_name(name) or name.endswith(f"/{LOCK}")):
                 return name
@@ -335,7 +335,7 @@ class Reader:
 
     def _kept_name(self, name: str, offset: int, torn: bytes) -> str:
         """Return where to keep bytes: never over others, and once if a cut is done again."""
-        there = self._disk.names(QUARANTINE)
+        there = self._disk.names(TORN)
         names = (torn_name(name, offset, number) for number in count(1))
         return next(n for n in names if n not in there or self._disk.read(n) == torn)
 
