@@ -10,11 +10,13 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
 from conftest import NUMBERS, TWISTD
 
+WAIT_S = 60
 TWO = NUMBERS.replace(
     "[log]",
     '[apps.other]\napp = "happy.examples.numbers:NumberService"\n'
@@ -91,7 +93,9 @@ def test_a_rotated_access_log_goes_on_in_a_new_file(container):
     take(house, "numbers")
     log.rename(house.folder / "access.log.1")
     house.process.send_signal(signal.SIGHUP)
-    house.status()  # the reactor has had its turn
+    deadline_s = time.monotonic() + WAIT_S
+    while not log.exists() and time.monotonic() < deadline_s:
+        house.status()
     take(house, "numbers")
     assert (house.folder / "access.log.1").read_text().count("/next") == 1
     assert log.read_text().count("/next") == 1
