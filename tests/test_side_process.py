@@ -222,7 +222,8 @@ def test_a_container_makes_snapshots_and_lets_segments_go(container):
 
     moved = await_(archived, "segments in the archive")
     assert len(snapshot_names(FileDisk(journal))) >= 2
-    assert not any((journal / name).exists() for name in moved)
+    # Each is removed when its copy is durable.
+    await_(lambda: not any((journal / name).exists() for name in moved), "their removal")
     status = snapshot_status(made)
     assert status["seq"] > 0
     assert status["error"] is None

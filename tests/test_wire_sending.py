@@ -95,6 +95,8 @@ def test_a_real_transport_sends_at_once():
     finally:
         client.close()
         port.stopListening()
+        for _ in range(3):
+            reactor.iterate(0.01)
         for reader in reactor.removeAll():
             reader.connectionLost(Failure(ConnectionDone()))
         reactor._poller.close()

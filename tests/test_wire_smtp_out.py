@@ -289,8 +289,7 @@ def test_the_same_bytes_go_out_at_every_attempt():
     house.answers["DOT"] = ["drop", "250 ok"]
     owed = house.owe(3)
     house.pump()
-    owed.attempts = 1
-    house.runner.perform(owed)
+    house.runner.perform(evolve(owed, attempts=1))
     house.pump()
     assert len(house.taken) == 2
     assert house.taken[0] == house.taken[1]
