@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from happy.apply import Machine
-from happy.errors import JournalError, SyncFailed
+from happy.errors import NoRoom, SyncFailed
 from happy.event import Entry
 from happy.journal.names import SNAPSHOTS, segment_name, snapshot_seq
 from happy.journal.retention import Budget, let_go
@@ -121,7 +121,7 @@ class Life(RuleBasedStateMachine):
         disk.room = sum(map(disk.size, names)) + room
         try:
             self.bank.make()
-        except JournalError:
+        except NoRoom:
             pass
         else:
             self.damaged = False
