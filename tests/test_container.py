@@ -97,6 +97,8 @@ def test_a_rotated_access_log_goes_on_in_a_new_file(container):
     while not log.exists() and time.monotonic() < deadline_s:
         house.status()
     take(house, "numbers")
+    while not log.read_text() and time.monotonic() < deadline_s:
+        house.status()
     assert (house.folder / "access.log.1").read_text().count("/next") == 1
     assert log.read_text().count("/next") == 1
 

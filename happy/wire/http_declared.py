@@ -220,10 +220,10 @@ class DeclaredRequest:
         if head.method == b"HEAD" or status in NO_BODY:
             body = b""
         pieces.append(body)
-        channel.write(b"".join(pieces))
-        if site.access_log is not None:
+        if site.access_log is not None:  # before the peer can know, who may look at the log
             answered = Answered(status, len(body), (seq,) if seq else ())
             site.report(head, channel.transport, answered, self.started_s)
+        channel.write(b"".join(pieces))
         channel.request_done()
 
 
