@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 REQUEST = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nUser-Agent: idle\r\n\r\n"
 WARM_UP = 200  # so that what is loaded and cached at first use is not counted
@@ -44,10 +45,11 @@ def serve() -> None:
             return b"hello\n"
 
     app = Hello("hello", None)  # type: ignore[arg-type] # no route of it submits
-    site = site_for(app, limits=Limits(), reactor=reactor)  # type: ignore[arg-type]
-    port = reactor.listenTCP(0, site, backlog=1024, interface="127.0.0.1")  # type: ignore[attr-defined]
+    loop: Any = reactor  # to type checkers it is a module
+    site = site_for(app, limits=Limits(), reactor=loop)
+    port = loop.listenTCP(0, site, backlog=1024, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
-    reactor.run()  # type: ignore[attr-defined]
+    loop.run()
 
 
 def resident_bytes(pid: int) -> int:

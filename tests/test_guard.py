@@ -152,6 +152,8 @@ def test_other_things_that_are_told_are_none_of_ours():
         sys.audit("sys._getframe")
         sys.audit("os.kill", 0, 0)
         sys.audit("import", "anything")
+        with pytest.raises(Nondeterministic):  # the guard was up all the while
+            sys.audit("time.sleep")
 
 
 def test_a_query_may_not_open_anything_either(house, tmp_path):

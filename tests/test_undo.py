@@ -47,9 +47,11 @@ def test_rollback_restores_what_converters_and_frozen_fields_would_not():
 
 def test_a_state_without_fields_can_be_undone():
     """A state may be empty."""
-    _, undo = begun(Nothing())
+    root, undo = begun(Nothing())
+    before = digest(root)
     undo.rollback()
     undo.commit()
+    assert undo.digest() == digest(root) == before
 
 
 def test_a_rollback_that_is_broken_off_is_finished_all_the_same(monkeypatch):
