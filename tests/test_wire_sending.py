@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from twisted.internet import epollreactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
 from happy.wire.sending import send
 
 
-class Tcp:
+class Tcp(Connection):
     """Twisted's own TCP transport, as far as it is looked at; the kernel takes so much a call."""
 
     def __init__(self, takes):
@@ -74,6 +76,26 @@ def test_any_other_transport_writes():
     transport = StringTransport()
     send(transport, b"text")
     assert transport.value() == b"text"
+
+
+def test_a_transport_around_another_is_not_gone_past():
+    """TLS has the names of the connection under it; what is for TLS never goes past it."""
+
+    class Wrapper(ProtocolWrapper):
+        disconnecting = False
+
+        def write(self, data):
+            self.transport.write(b"wrapped " + data)
+
+    inner = Tcp([100])
+    wrapper = Wrapper(WrappingFactory(Factory()), Protocol())
+    wrapper.makeConnection(inner)
+    send(wrapper, b"text")
+    assert inner.whole == b"wrapped text"
+    bare = Tcp([100])
+    bare.TLS = True
+    send(bare, b"text")
+    assert bare.sent == b""
 
 
 def test_a_real_transport_sends_at_once():

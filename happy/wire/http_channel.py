@@ -374,7 +374,8 @@ class HttpChannel:
         self.transport.write(self.site.refusal(self.transport, refusal))
         self._let_go()
         transport = self.transport
-        half_closeable = IHalfCloseableDescriptor.providedBy(transport)
+        # TLS half-closes of itself, and what is under it is not to be closed before it has.
+        half_closeable = not self.isSecure() and IHalfCloseableDescriptor.providedBy(transport)
         close: Any = transport.loseWriteConnection if half_closeable else transport.loseConnection
         close()
 

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.tcp import Connection
+
 
 def send(transport: Any, data: bytes) -> None:
     """Write to a transport; what the kernel takes now is gone when this returns.
 
     Where that cannot be done - under TLS, behind what is still unsent, in a test - it is the
-    transport's own ``write``, which also sees to whatever went wrong here.
+    transport's own ``write``, which also sees to whatever went wrong here. What wraps another
+    transport has that one's names, and is not to be gone past: so its type is asked.
     """
-    try:
-        # Twisted has no public name for "nothing is waiting"; without these it is asked to wait.
-        unsent = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001
-        at_once = transport.connected and not unsent and not transport.disconnecting
-        send_some = transport.writeSomeData
-    except AttributeError:
+    if not isinstance(transport, Connection) or transport.TLS:
         transport.write(data)
         return
-    sent = send_some(data) if at_once else 0
+    # Twisted has no public name for "nothing is waiting".
+    unsent = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001
+    at_once = transport.connected and not unsent and not transport.disconnecting
+    sent = transport.writeSomeData(data) if at_once else 0
     if not isinstance(sent, int) or sent <= 0:
         transport.write(data)
     elif sent < len(data):
