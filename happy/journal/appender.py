@@ -11,8 +11,7 @@ full, so that a full disk is met before anything is written and costs nobody an 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from happy.errors import NoRoom, SyncFailed
@@ -106,26 +105,34 @@ class Appender:
         that it writes no more.
         """
         packed = records if isinstance(records, Packed) else Packed.of(records)
-        with self._writing(time_ns):
-            self._make_room(FRAME_HEADER_SIZE + len(packed.data) + 8 + _mark_size(digest), time_ns)
-            self._write(Kind.EVENTS, packed, time_ns, digest)
-            self._prepare()
+        size = FRAME_HEADER_SIZE + len(packed.data) + 8
+        self._put(Kind.EVENTS, packed, size, time_ns, digest)
 
     def mark(self, kind: Kind, time_ns: int, digest: bytes = b"", *, body: bytes = b"") -> None:
         """Write a mark: it vouches for the frame before it. Raises as ``append``."""
-        with self._writing(time_ns):
-            self._make_room(_mark_size(body) or FRAME_HEADER_SIZE + _mark_size(digest), time_ns)
-            self._write(kind, _NONE, time_ns, digest, body)
+        size = FRAME_HEADER_SIZE + len(body) + 8
+        self._put(kind, _NONE, size, time_ns, digest, body)
 
-    @contextlib.contextmanager
-    def _writing(self, time_ns: int) -> Iterator[None]:
-        """Keep what a reader would refuse from being written."""
+    def _put(  # noqa: PLR0913 - all that one write is made of
+        self,
+        kind: Kind,
+        records: Packed,
+        size: int,
+        time_ns: int,
+        digest: bytes,
+        body: bytes = b"",
+    ) -> None:
+        """Write a frame of at most ``size`` bytes, and keep from it what a reader would refuse."""
         if self._failed is not None:
             raise SyncFailed(f"nothing is written after a failure: {self._failed}")
         if time_ns < self._at.time_ns:
             raise ValueError(f"time goes backwards: {time_ns} after {self._at.time_ns}")
+        if digest:
+            size += FRAME_HEADER_SIZE + len(digest) + 8
         try:
-            yield
+            self._make_room(size, time_ns)
+            self._write(kind, records, time_ns, digest, body)
+            self._prepare()
         except NoRoom:
             raise
         except BaseException as error:
@@ -225,7 +232,3 @@ class Appender:
             self._prepare_at = self._at.offset + self._capacity // _PREPARE_TRIES
             return
         self._prepared = True
-
-
-def _mark_size(body: bytes) -> int:
-    return FRAME_HEADER_SIZE + len(body) + 8 if body else 0

@@ -168,13 +168,11 @@ class FileDisk:
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         """See ``Disk``. Only ``pwrite``, so that a position is never anybody else's."""
-        view = memoryview(data)
         try:
             file = self._file(name)
-            while view:
-                written = os.pwrite(file, view, offset)
-                offset += written
-                view = view[written:]
+            written = os.pwrite(file, data, offset)
+            while written < len(data):
+                written += os.pwrite(file, memoryview(data)[written:], offset + written)
         except OSError as error:
             raise self._failure(name, error) from None
 

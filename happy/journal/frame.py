@@ -71,6 +71,7 @@ SEGMENT_HEADER_SIZE: Final = 4096
 FRAME_MAGIC: Final = b"HFRM"
 FRAME_HEADER_SIZE: Final = 72
 SECTOR_SIZE: Final = 512
+_ZEROS: Final = bytes(SECTOR_SIZE)
 
 _SEGMENT = struct.Struct("<8sHHI16sQQQQ16s")
 _FRAME = struct.Struct("<4sBBHIIIIQQQ")
@@ -143,6 +144,8 @@ class Packed:
     def of(cls, records: Sequence[bytes]) -> Packed:
         """Put records one after the other, each behind its length."""
         pack = _U32.pack
+        if len(records) == 1:
+            return cls(1, pack(len(records[0])) + records[0])
         sizes = set(map(len, records))
         if len(sizes) == 1:
             length = pack(sizes.pop())
@@ -312,10 +315,8 @@ def body_of(content: Content, offset: int, header: FrameHeader) -> Buffer | None
 
 def chain_after(chain: bytes, head: Buffer, body: Buffer) -> bytes:
     """Return the chain after a frame; of its header, only the bytes before the chain count."""
-    digest = hashlib.blake2b(chain, digest_size=16)
-    digest.update(head[: _FRAME.size])
-    digest.update(body)
-    return digest.digest()
+    hashed = b"".join((chain, head[: _FRAME.size], body))
+    return hashlib.blake2b(hashed, digest_size=16).digest()
 
 
 def unmasked(body: Buffer, mask: int) -> Buffer:
@@ -372,7 +373,7 @@ def _mask_for(body: bytes, start: int) -> int:
     """
     first = -start % SECTOR_SIZE
     end = (start + len(body)) % SECTOR_SIZE or SECTOR_SIZE
-    if bytes(SECTOR_SIZE) not in body and (len(body) <= first or body[-end:].strip(b"\0")):
+    if _ZEROS not in body and (len(body) <= first or body[-end:].strip(b"\0")):
         return 0
     parts = (body[at : at + SECTOR_SIZE] for at in range(first, len(body), SECTOR_SIZE))
     taken = {part[:2] for part in parts if part == part[:2] * (len(part) // 2)}
