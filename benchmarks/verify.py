@@ -3,7 +3,7 @@
     python benchmarks/verify.py [--directory DIR] [--megabytes N] [--event-bytes N]
 
 Writes a journal of 1 GB in segments of the default size, frames of 64 events as under 64
-clients, and runs the command on it three times; the journal is in memory by then, so it is the
+clients, no two events of a frame alike or equally long, and runs the command on it three times; the journal is in memory by then, so it is the
 program that is measured and not the disk. Exits with 1 when the best run is below 200 MB/s, or
 memory above 64 MiB.
 """
@@ -11,6 +11,7 @@ memory above 64 MiB.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from happy.limits import MIB, Limits
 
 HAPPY: Final = Path(sys.executable).with_name("happy")
 RUNS: Final = 3
+SOURCE: Final = "http POST /note"
 FRAME_EVENTS: Final = 64
 SPEED_MB_S_MIN: Final = 200
 MEMORY_BYTES_MAX: Final = 64 * MIB
@@ -50,11 +52,18 @@ class Noted:
     text: str
 
 
-def write_journal(path: Path, size: int, record: bytes) -> int:
-    """Write a journal of at least ``size`` bytes, without syncs; return its bytes."""
+def records_about(size: int) -> list[bytes]:
+    """Return the records of a frame, of ``size`` bytes on the average, no two of them alike."""
+    bare = len(encode(Noted(""), SOURCE)) + 2
+    sizes = [size - bare + at - FRAME_EVENTS // 2 for at in range(FRAME_EVENTS + 1)]
+    del sizes[FRAME_EVENTS // 2]
+    return [encode(Noted(secrets.token_hex(size)[:size]), SOURCE) for size in sizes]
+
+
+def write_journal(path: Path, size: int, records: list[bytes]) -> int:
+    """Write a journal of about ``size`` bytes, without syncs; return its bytes."""
     journal_id = os.urandom(16)
     chain = first_chain(journal_id)
-    records = [record] * FRAME_EVENTS
     seq, number, previous_end, written, time_ns = 1, 0, 0, 0, BEGIN_NS
     while written < size:
         number += 1
@@ -102,15 +111,13 @@ def verify(path: Path) -> tuple[float, float, int]:
 @click.option("--event-bytes", default=256, show_default=True)
 def main(directory: Path | None, megabytes: int, event_bytes: int) -> None:
     """Measure and print; status 1 when it is too slow or takes too much."""
-    bare = len(encode(Noted(""), "http POST /note"))
-    record = encode(Noted("x" * (event_bytes - bare - 2)), "http POST /note")
     place = Path(tempfile.mkdtemp(prefix="happy-verify-", dir=directory))
     try:
-        size = write_journal(place, megabytes * 1_000_000, record)
+        size = write_journal(place, megabytes * 1_000_000, records_about(event_bytes))
         runs = [verify(place) for _ in range(RUNS)]
     finally:
         shutil.rmtree(place)
-    print(f"{size:,} bytes in events of {len(record)}, {FRAME_EVENTS} to a frame")
+    print(f"{size:,} bytes in events of about {event_bytes}, {FRAME_EVENTS} to a frame")
     for seconds, cpu, memory in runs:
         print(
             f"{size / seconds / 1e6:6.0f} MB/s  {seconds:6.2f} s  "

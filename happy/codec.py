@@ -11,7 +11,7 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -40,7 +40,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_record_decoder = msgspec.msgpack.Decoder(Record)
+
+decode_record: Final[Callable[[bytes | memoryview], Record]] = msgspec.msgpack.Decoder(Record).decode
+"""Return a record with its body still encoded; ``msgspec.MsgspecError`` when it is none."""
 
 
 def encode(
@@ -64,11 +66,6 @@ def encode_all(events: Sequence[Any], source: str = "") -> list[bytes]:
         return [_encoder.encode((*kinds[type(event)], event, source)) for event in events]
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         return [encode(event, source) for event in events]  # which says what cannot be written
-
-
-def decode_record(data: bytes | memoryview) -> Record:
-    """Return a record with its body still encoded; ``msgspec.MsgspecError`` when it is none."""
-    return _record_decoder.decode(data)
 
 
 def encode_again(record: Record, source: str) -> bytes:
@@ -105,7 +102,7 @@ class EventDecoder:
 
         Raises ``msgspec.MsgspecError`` or ``ValueError`` when the bytes are no record.
         """
-        record = _record_decoder.decode(data)
+        record = decode_record(data)
         kind = record.type, record.version
         read = self._readers.get(kind)
         if read is None:
@@ -122,7 +119,7 @@ class EventDecoder:
         An event that cannot be read back must not be journaled, and what is applied now must
         be what a replay will apply.
         """
-        record = _record_decoder.decode(data)
+        record = decode_record(data)
         decode = self._decoders.get((record.type, record.version))
         if decode is None:
             raise DefinitionError(
@@ -141,7 +138,7 @@ class EventDecoder:
         """Gather why some records cannot be read; bytes that are no record are passed over."""
         for seq, data in enumerate(records, first_seq):
             try:
-                record = _record_decoder.decode(data)
+                record = decode_record(data)
             except (ValueError, msgspec.MsgspecError):
                 continue
             complaint = self._readers.complaint((record.type, record.version), record.body)
