@@ -6,6 +6,7 @@ it when the event is durable and applied. So "answered means durable" is one fun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define
@@ -46,6 +47,15 @@ class Answers:
 
     def __init__(self, name: str) -> None:
         self._name = name
+
+    def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Tell all who wait for a batch what became of its events."""
+        for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
+            entry = admitted.entry
+            if isinstance(outcome, FailedOutcome) and outcome.error is not None:
+                self.report(entry, outcome.error)
+            for waiter in admitted.waiters:
+                self.release(waiter, entry.seq, outcome)
 
     def release(self, waiter: Waiting, seq: int, outcome: Outcome) -> None:
         """Tell a waiter the outcome of the event that has this seq."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from happy.errors import Halted, HappyError, NotOpen
+
 
 class Mood(Enum):
     """Where an application stands; only ``OPEN`` admits events."""
@@ -29,3 +31,12 @@ def step(now: Mood, then: Mood) -> Mood:
     if then not in FOLLOWS[now]:
         raise ValueError(f"an application cannot go from {now.value} to {then.value}")
     return then
+
+
+def not_open(now: Mood) -> HappyError:
+    """Return what a peer is told while an application admits nothing."""
+    if now is Mood.HALTED:
+        return Halted("the application has stopped after a failure of the disk or the machine")
+    if now is Mood.REPLAYING:
+        return NotOpen("the application is reading its journal; try again in a moment")
+    return NotOpen("the application is closing")

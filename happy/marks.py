@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -84,11 +84,9 @@ def mark_in(frame: Frame) -> DigestMark:
     return DigestMark(seq, state.hex(), outcomes.hex(), shape.hex(), accepting, scheme)
 
 
-def mark_of(machine: Machine, *, accepting: bool = False) -> DigestMark:
+def mark_of(machine: Machine) -> DigestMark:
     """Return the mark of a machine as it is now."""
-    return DigestMark(
-        machine.seq, machine.digest(), machine.outcomes.digest(), _shape_of(machine), accepting
-    )
+    return DigestMark(machine.seq, machine.digest(), machine.outcomes.digest(), _shape_of(machine))
 
 
 def never(_said: DigestMark, _diverged: Diverged) -> bool:
@@ -139,15 +137,30 @@ def _sentence(agreed_seq: int, said: DigestMark, what: str) -> str:
     )
 
 
+class Marked(Protocol):
+    """What a marker asks of whoever applies."""
+
+    @property
+    def seq(self) -> int:
+        """The last event that was applied."""
+
+    @property
+    def agreed(self) -> DigestMark | None:
+        """The mark it last agreed with; see ``Machine.agreed``."""
+
+    def mark(self) -> DigestMark | None:
+        """Return the mark of all that was applied; None when it is not at hand."""
+
+
 class Marker:
     """Says when a stream is to write a mark, and knows the last one."""
 
     def __init__(
-        self, machine: Machine, every_events: int, opened_ns: int, *, accepting: bool = False
+        self, core: Marked, every_events: int, opened_ns: int, *, accepting: bool = False
     ) -> None:
-        self._machine = machine
+        self._core = core
         self._every_events = every_events
-        self._last = machine.agreed
+        self._last = core.agreed
         self._last_ns = opened_ns
         self._accepting = accepting
 
@@ -160,12 +173,16 @@ class Marker:
 
         All that is in the journal must have been applied when one is due.
         """
-        return self._make() if self.due(self._machine.seq) else None
+        return self._make() if self.due(self._core.seq) else None
+
+    @property
+    def says_all(self) -> bool:
+        """Whether there is nothing to add to the last mark."""
+        return self._core.seq == self._last_seq and not self._accepting
 
     def last_mark(self) -> DigestMark | None:
         """Return the mark to stop with; None when the one before says it all."""
-        said = self._machine.seq == self._last_seq and not self._accepting
-        return None if said else self._make()
+        return None if self.says_all else self._make()
 
     def written(self, mark: DigestMark, time_ns: int) -> None:
         """Take note that a mark is in the journal, since this moment."""
@@ -188,8 +205,9 @@ class Marker:
     def _last_seq(self) -> int:
         return 0 if self._last is None else self._last.seq
 
-    def _make(self) -> DigestMark:
-        return mark_of(self._machine, accepting=self._accepting)
+    def _make(self) -> DigestMark | None:
+        mark = self._core.mark()
+        return None if mark is None else attrs.evolve(mark, accepting=self._accepting)
 
 
 def _shape_of(machine: Machine) -> str:

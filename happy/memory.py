@@ -49,21 +49,22 @@ class Level(Enum):
 
 
 class MemoryWatch:
-    """Looks at the memory of one application now and then; ``full`` says whether to refuse."""
+    """Looks at the memory of one application now and then; ``full`` says whether to refuse.
 
-    def __init__(  # noqa: PLR0913 - what it looks at, and by which clock
+    ``measure`` returns about how many bytes the state takes.
+    """
+
+    def __init__(
         self,
         name: str,
-        state: Any,
-        outbox: Outbox,
+        measure: Callable[[], int],
         limits: Limits,
         clock: IReactorTime,
         footprint: Callable[[], Footprint],
     ) -> None:
         self.full = False
         self._name = name
-        self._state = state
-        self._outbox = outbox
+        self._measure = measure
         self._limits = limits
         self._clock = clock
         self._footprint = footprint
@@ -103,7 +104,7 @@ class MemoryWatch:
 
     def _look(self) -> None:
         limits = self._limits
-        self._state_bytes = state_bytes(self._state, self._outbox)
+        self._state_bytes = self._measure()
         self._seen = self._footprint()
         free = self._seen.free_bytes
         over_state = _level(self._state_bytes, limits.memory_bytes_max)

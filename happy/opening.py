@@ -18,6 +18,7 @@ from happy.codec import EventDecoder
 from happy.collecting import collecting_seldom
 from happy.errors import Ambiguous, Corrupt, DeadlyEvent, Diverged, NotAJournal, UnknownEvent
 from happy.event import Entry, Happened, Outcome
+from happy.inline_core import Core, InlineCore
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
@@ -40,9 +41,8 @@ class Opened:
     """An application whose whole history has been applied."""
 
     journal_id: bytes
-    machine: Machine
-    applying: Applying
-    """What applies to the machine from now on."""
+    core: Core
+    """What applies from now on."""
     quarantined: tuple[int, ...]
     """The seqs that were passed over."""
     appender: Appender
@@ -166,17 +166,15 @@ def open_application(  # noqa: PLR0913 - all it is made of
     if NEXT_SEGMENT in disk.names():
         disk.remove(NEXT_SEGMENT)
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
-    machine, applying = replay.finish(journal_id, appender)
-    behind = Behind(machine.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
+    core = InlineCore(*replay.finish(journal_id, appender))
+    behind = Behind(core.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
     _report_replayed(name, behind, reader)
     accepting = acceptance.first is not None
-    marker = Marker(machine, limits.digest_events_max, world.time_ns(), accepting=accepting)
+    marker = Marker(core, limits.digest_events_max, world.time_ns(), accepting=accepting)
     snapshot = None if recalled is None else recalled.snapshot
     tail = evolve(tail, position=appender.position)
     quarantined = replay.quarantined
-    return Opened(
-        journal_id, machine, applying, quarantined, appender, tail, marker, snapshot, behind
-    )
+    return Opened(journal_id, core, quarantined, appender, tail, marker, snapshot, behind)
 
 
 class _Replay:

@@ -18,34 +18,25 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.agenda import Agenda
 from happy.answers import Answers, Waiter, fail_batch
 from happy.app import BlobReader, BlobWriter, Definition
-from happy.apply import Machine
 from happy.codec import EventDecoder, encode
 from happy.debts import Debts
 from happy.effects import EffectId
-from happy.errors import Halted, HappyError, JournalError, NoRoom, NotOpen
-from happy.event import (
-    Blob,
-    Configured,
-    Entry,
-    Exchange,
-    FailedOutcome,
-    Prepared,
-    Waiting,
-)
-from happy.guard import closed
+from happy.errors import Halted, HappyError, JournalError, NoRoom
+from happy.event import Blob, Configured, Entry, Exchange, Outcome, Prepared, Waiting
 from happy.housekeeping import Journaled
 from happy.idle import IdleWatch
+from happy.inline_core import Core
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
 from happy.journal.frame import Kind
-from happy.lifecycle import Mood, step
+from happy.lifecycle import Mood, not_open, step
 from happy.limits import Limits
 from happy.memory import MemoryWatch
 from happy.opening import Opened, open_application
@@ -83,7 +74,7 @@ class Stream:
         self._idle = IdleWatch(world.clock, limits.journal_idle_mark_ms / 1000, self._mark_idle)
         self._answers = Answers(name)
         self._own = OwnEvents(self.submit, world.clock)
-        self._machine: Machine
+        self._core: Core
         self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
@@ -118,23 +109,18 @@ class Stream:
             raise
         self.opened = opened
         self.journal_id = opened.journal_id
-        self._machine = opened.machine
+        self._core = core = opened.core
         end = opened.tail.position
         self.clock.go_on_from(end.time_ns)
         self._pen = Pen(self.name, opened.appender, opened.marker, self._world.run, self.clock)
         self._order = Order(end.next_seq, self.limits)
         self._memory = MemoryWatch(
-            self.name,
-            self._machine.state,
-            self._machine.outbox,
-            self.limits,
-            self._world.clock,
-            self._world.footprint,
+            self.name, core.state_bytes, self.limits, self._world.clock, self._world.footprint
         )
-        known, schedules = opened.machine.schedules, self._definition.schedules
-        self._agenda = Agenda(schedules, known, self.clock, self.limits)
+        schedules = self._definition.schedules
+        self._agenda = Agenda(schedules, core.schedules, self.clock, self.limits)
         self.debts = Debts(
-            self.name, self._machine.outbox, self._agenda, self._world, self.clock, self._own.submit
+            self.name, core.outbox, self._agenda, self._world, self.clock, self._own.submit
         )
         self.mood = step(self.mood, Mood.OPEN)
 
@@ -143,8 +129,8 @@ class Stream:
         keys_max = self.limits.keys_remembered_max
         configured = Configured(configured.settings, configured.domains, keys_max)
         self._memory.touch()
-        machine, agenda = self._machine, self._agenda
-        self._own.tell(configured, "configuration", lambda: configured != machine.configured)
+        core, agenda = self._core, self._agenda
+        self._own.tell(configured, "configuration", lambda: configured != core.configured)
         self._own.tell(agenda.declared, "schedules", lambda: agenda.is_news)
         self.debts.look()
         self._idle.touch()
@@ -160,7 +146,7 @@ class Stream:
     def submit(self, event: object, exchange: Exchange) -> Deferred[Any]:
         """Put an event in the order; see ``happy.app.StreamPort``."""
         if self.mood is not Mood.OPEN:
-            return fail(self._not_open())
+            return fail(not_open(self.mood))
         try:
             return self._admit(event, exchange)
         except HappyError:
@@ -174,7 +160,7 @@ class Stream:
     def put(self, prepared: Prepared, waiter: Waiting) -> None:
         """Put a prepared event in the order; see ``happy.app.StreamPort``."""
         if self.mood is not Mood.OPEN:
-            raise self._not_open()
+            raise not_open(self.mood)
         self._memory.check(prepared.event)
         self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
         self._pump()
@@ -184,22 +170,19 @@ class Stream:
     ) -> None:
         """Tell what a query returns; see ``happy.app.StreamPort``."""
         if self.mood not in (Mood.OPEN, Mood.DRAINING):
-            raise self._not_open()
-        with closed:
-            found = query(self._machine.state, **arguments)
-        waiter.replied(0, found)
+            raise not_open(self.mood)
+        self._core.look(query, arguments, waiter)
 
     def ask(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Fire with what a query of the durable state returns."""
         if self.mood not in (Mood.OPEN, Mood.DRAINING):
-            return fail(self._not_open())
-        with closed:
-            return maybeDeferred(query, self._machine.state, *args, **kwargs)
+            return fail(not_open(self.mood))
+        return self._core.ask(query, *args, **kwargs)
 
     def blob_writer(self) -> BlobWriter:
         """Return a place for a large body; ``NoRoom`` when the disk is full."""
         if self.mood is not Mood.OPEN:
-            raise self._not_open()
+            raise not_open(self.mood)
         return self._blobs.writer()
 
     def open_blob(self, blob: Blob) -> BlobReader:
@@ -217,31 +200,25 @@ class Stream:
 
     def journaled(self) -> Journaled:
         """Return how far the journal is: what was applied, and what was written since the start."""
-        return Journaled(self._machine.seq, self.opened.appender.appended_bytes)
+        return Journaled(self._core.seq, self.opened.appender.appended_bytes)
 
     def status(self) -> dict[str, Any]:
         """Return how the application is, for people and tools."""
-        machine = self._machine
+        core = self._core
         return {
             "name": self.name,
             "mood": self.mood.value,
-            "seq": machine.seq,
+            "seq": core.seq,
             "waiting": len(self._order),
             **self.debts.status(),
             "disk_full": self._disk_full,
             "memory": self._memory.status(),
-            "failed": machine.failed,
+            "failed": core.failed,
             "quarantined": self.opened.quarantined,
-            "keys": len(machine.keys),
+            "keys": len(core.keys),
             "digest": self.opened.marker.status(),
+            **core.status(),
         }
-
-    def _not_open(self) -> HappyError:
-        if self.mood is Mood.HALTED:
-            return Halted("the application has stopped after a failure of the disk or the machine")
-        if self.mood is Mood.REPLAYING:
-            return NotOpen("the application is reading its journal; try again in a moment")
-        return NotOpen("the application is closing")
 
     # --- the way of an event --------------------------------------------------------------
 
@@ -250,7 +227,7 @@ class Stream:
         waiter = Waiter(answer, exchange)
         key = exchange.claim_key()
         if key is not None:
-            known = self._machine.keys.get(key)
+            known = self._core.keys.get(key)
             if known is not None:
                 check_fingerprint(known.fingerprint, exchange.fingerprint)
                 self._answers.release(waiter, known.seq, known.outcome)
@@ -264,7 +241,7 @@ class Stream:
         return answer
 
     def _pump(self) -> None:
-        if self._pen.busy or not self._order.waiting:
+        if self._pen.busy or not self._order.waiting or not self._core.has_room:
             return
         batch = self._order.take()
         written = self._pen.append(batch.records, self.opened.marker.due_mark())
@@ -276,26 +253,22 @@ class Stream:
         )
         written.addErrback(self._halt, batch)
 
-    def _durable(self, _: object, batch: Batch, time_ns: int) -> None:
+    def _durable(self, _: object, batch: Batch, time_ns: int) -> Deferred[None] | None:
         if self._disk_full:
             self._disk_full = False
             log.info("{name}: there is room again", name=self.name)
         entries = self._order.place(batch, time_ns)
         self._pen.busy = False
-        # A mark speaks of all that is in the journal, so all of it must have been applied.
         marking = self.opened.marker.due(entries[-1].seq)
-        if not marking:
-            self._pump()
-        outcomes = self.opened.applying.apply(entries)
-        if marking:
-            self._pump()
+        applied = self._core.apply(entries, self._pump, marking=marking)
+        if isinstance(applied, Deferred):
+            return applied.addCallback(self._applied, batch)
+        self._applied(applied, batch)
+        return None
+
+    def _applied(self, outcomes: list[Outcome], batch: Batch) -> None:
         self._order.settle(batch)
-        for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
-            entry = admitted.entry
-            if isinstance(outcome, FailedOutcome) and outcome.error is not None:
-                self._answers.report(entry, outcome.error)
-            for waiter in admitted.waiters:
-                self._answers.release(waiter, entry.seq, outcome)
+        self._answers.settle(batch, outcomes)
         self.debts.look()
         self._idle.touch()
         self._memory.touch()
@@ -316,7 +289,12 @@ class Stream:
 
     def _mark_idle(self) -> None:
         """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
-        at_rest = self.mood is Mood.OPEN and not self._pen.busy and not self._disk_full
+        at_rest = (
+            self.mood is Mood.OPEN
+            and not self._pen.busy
+            and not self._disk_full
+            and self._core.at_rest
+        )
         digest = self.opened.marker.due_mark() if at_rest else None
         if not at_rest or (self._pen.vouched and digest is None):
             return

@@ -41,7 +41,7 @@ def make() -> None:
     keeper.disk.remove(LOCK)
     if NEXT_SEGMENT in keeper.disk.names():
         keeper.disk.remove(NEXT_SEGMENT)
-    machine = keeper.stream._machine
+    machine = keeper.stream._core.machine
     assert machine.failed > 3
     assert len(machine.outbox) > 0
     expected = {

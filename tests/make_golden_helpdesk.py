@@ -101,7 +101,7 @@ def replayed(disk):
     definition = definition_of(Helpdesk)
     world = World(Clock(), lambda: 2 * 10**18, None, None, None, random.Random)
     decoder = EventDecoder(definition.events)
-    return open_application("helpdesk", definition, decoder, disk, world, Limits()).machine
+    return open_application("helpdesk", definition, decoder, disk, world, Limits()).core.machine
 
 
 def golden_disk():

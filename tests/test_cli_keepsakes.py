@@ -95,10 +95,10 @@ def test_a_backup_and_its_restored_copy_have_the_snapshots(numbers, tmp_path):
     done = happy("restore", backup, "--to", restored, *options)
     assert done.exit_code == 0, done.output
     assert snapshot_names(FileDisk(restored)) == [snapshot_name(210), snapshot_name(150)]
-    whole = numbers.open().machine
+    whole = numbers.open().core.machine
     numbers.disk.close()
     copy = Branch(FileDisk(restored), NumberService)
-    assert copy.open().machine.digest() == whole.digest()
+    assert copy.open().core.machine.digest() == whole.digest()
     copy.disk.close()
 
 

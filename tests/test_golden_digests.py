@@ -76,7 +76,7 @@ def test_it_opens_and_comes_to_the_digests_it_holds():
     """Promise 9: its marks agree, or are of a way to make digests that is not used any more."""
     keeper = Keeper(golden_disk())
     keeper.stream.open()
-    machine = keeper.stream._machine
+    machine = keeper.stream._core.machine
     assert machine.seq == EXPECTED["seq"]
     marks = [mark_in(frame) for frame in frames() if frame.kind is Kind.DIGEST_MARK]
     if {mark.scheme for mark in marks} == {SCHEME}:
@@ -98,7 +98,7 @@ def test_it_goes_on():
         keeper.stream.begin(Configured(b""))
         keeper.stream.submit(Paid("ann", 1), Exchange("test"))
         keeper.stream.close()
-    assert keeper.stream._machine.seq > EXPECTED["seq"]
+    assert keeper.stream._core.machine.seq > EXPECTED["seq"]
 
 
 class Dearer(Ledger):

@@ -140,7 +140,7 @@ def test_the_golden_journal_was_never_touched():
 def test_it_opens_with_new_classes_and_upcasters():
     """Promise 9: what versions 1 and 2 wrote comes to the recorded state under version 3."""
     opened = open_(golden_disk())
-    ann, bob, cyd = opened.machine.state.accounts.values()
+    ann, bob, cyd = opened.core.machine.state.accounts.values()
     assert ann.owner == Person("Ann", "ann@home.example")
     assert bob.owner == Person("Bob Ünal", "bob@x.example")
     assert (ann.cents, bob.cents, cyd.cents) == (
@@ -149,10 +149,10 @@ def test_it_opens_with_new_classes_and_upcasters():
         -5 + 1 + 99,
     )
     assert (ann.towns, bob.towns, cyd.towns) == (("Bonn", "Ulm"), ("",), ("Bonn", "Ulm", ""))
-    assert opened.machine.seq == 14
-    assert opened.machine.keys.get("key").outcome.value == 14
-    assert opened.machine.configured.domains == ("golden.example",)
-    plain = msgspec.json.encode(spelt_out(opened.machine.state))
+    assert opened.core.machine.seq == 14
+    assert opened.core.machine.keys.get("key").outcome.value == 14
+    assert opened.core.machine.configured.domains == ("golden.example",)
+    plain = msgspec.json.encode(spelt_out(opened.core.machine.state))
     assert blake2b(plain).hexdigest()[:32] == DIGEST
 
 
@@ -160,12 +160,12 @@ def test_two_replays_agree_also_with_what_is_written_on():
     """Promise 4: the same digest again, and after an event of the new version."""
     disk = golden_disk()
     opened = open_(disk)
-    assert digest(opened.machine.state) == digest(open_(golden_disk()).machine.state)
+    assert digest(opened.core.machine.state) == digest(open_(golden_disk()).core.machine.state)
     later = encode(Paid(("ann", "cyd"), 3, ("Trier",)))
     opened.appender.append([later], opened.tail.position.time_ns)
     first, second = open_(disk), open_(disk)
-    assert first.machine.state.accounts["cyd"].towns == ("Bonn", "Ulm", "", "Trier")
-    assert digest(first.machine.state) == digest(second.machine.state)
+    assert first.core.machine.state.accounts["cyd"].towns == ("Bonn", "Ulm", "", "Trier")
+    assert digest(first.core.machine.state) == digest(second.core.machine.state)
 
 
 def test_without_its_upcasters_all_of_it_is_named():

@@ -371,15 +371,15 @@ def test_the_golden_journal_opens_and_goes_on():
     """Promise 9: an application opens the golden journal, comes to its state, and writes on."""
     disk = golden_disk()
     opened = open_golden(disk)
-    notes = opened.machine.state
+    notes = opened.core.machine.state
     assert notes.numbers == (1, 2, 3, 4, 5, 6, 7, 8, 9)
     assert notes.text == "onetwovier, четыре, 四zeros" + "x" * 700 + "seveneightkeyed"
     assert notes.raw_bytes == 1_500 + 256
     assert opened.journal_id == bytes(range(16))
-    assert opened.machine.keys.get("key").seq == 9
+    assert opened.core.machine.keys.get("key").seq == 9
     last = base64.b64decode(EXPECTED[-2]["records"][0])
     opened.appender.append([last.replace(b"\xa3key", b"\xa3new")], opened.tail.position.time_ns)
-    assert open_golden(disk).machine.state.numbers[-2:] == (9, 9)
+    assert open_golden(disk).core.machine.state.numbers[-2:] == (9, 9)
 
 
 def test_the_golden_journal_is_not_made_again():

@@ -12,6 +12,7 @@ from happy.app import definition_of
 from happy.apply import Machine
 from happy.errors import Corrupt, Diverged
 from happy.event import Entry
+from happy.inline_core import InlineCore
 from happy.journal.frame import Frame, Kind
 from happy.marks import DigestMark, Marker, compare, mark_in, mark_of
 
@@ -201,7 +202,7 @@ def test_the_shape_knows_the_rows():
 def test_a_mark_is_due_after_so_many_events():
     """Counted from the last mark, whichever way that came."""
     machine = machine_of(Adder, 1, 2, 3)
-    marker = Marker(machine, 3, 10**18)
+    marker = Marker(InlineCore(machine, None), 3, 10**18)
     assert not marker.due(2)
     assert marker.due(3)
     mark = marker.due_mark()
@@ -215,7 +216,7 @@ def test_a_mark_is_due_after_so_many_events():
 def test_the_last_mark_is_left_away_when_it_says_nothing_new():
     """A stream that stops twice without an event between writes one mark."""
     machine = machine_of(Adder, 1)
-    marker = Marker(machine, 100, 10**18)
+    marker = Marker(InlineCore(machine, None), 100, 10**18)
     assert marker.last_mark() == mark_of(machine)
     marker.written(mark_of(machine), 10**18)
     assert marker.last_mark() is None
@@ -224,7 +225,7 @@ def test_the_last_mark_is_left_away_when_it_says_nothing_new():
 def test_an_accepting_mark_is_due_at_once_and_once():
     """After an accepted divergence a fresh mark says so, before anything else is written."""
     machine = machine_of(Adder, 1)
-    marker = Marker(machine, 100, 10**18, accepting=True)
+    marker = Marker(InlineCore(machine, None), 100, 10**18, accepting=True)
     mark = marker.due_mark()
     assert mark.accepting
     assert marker.last_mark() == mark
@@ -235,7 +236,7 @@ def test_an_accepting_mark_is_due_at_once_and_once():
 def test_the_status_is_that_of_the_last_mark():
     """People see up to where the machine is vouched for, and since when."""
     machine = machine_of(Adder, 1)
-    marker = Marker(machine, 100, 0)
+    marker = Marker(InlineCore(machine, None), 100, 0)
     assert marker.status() is None
     marker.written(mark_of(machine), 10**18)
     assert marker.status() == {

@@ -91,7 +91,9 @@ class Watched:
         self.looks = 0
         self.state = Kept()
         limits = Limits(**limits)
-        self.watch = MemoryWatch("keeper", self.state, Outbox(), limits, self.clock, self.footprint)
+        self.watch = MemoryWatch(
+            "keeper", lambda: state_bytes(self.state, Outbox()), limits, self.clock, self.footprint
+        )
 
     def footprint(self):
         self.looks += 1

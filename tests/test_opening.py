@@ -111,7 +111,7 @@ def test_an_empty_directory_becomes_a_journal(disk, said):
     """Where nothing was, a journal with an identity of its own is begun, and that is told."""
     opened = open_(disk)
     assert len(opened.journal_id) == 16
-    assert (opened.machine.seq, opened.appender.next_seq) == (0, 1)
+    assert (opened.core.machine.seq, opened.appender.next_seq) == (0, 1)
     assert segment_name(1) in disk.names()
     assert said == ["info: sums: a new journal was begun"]
 
@@ -128,8 +128,8 @@ def test_the_state_is_what_it_was(disk, said):
     for n in range(1, 8):
         add(opened, n, n)
     again = open_(disk)
-    assert (again.machine.state.total, again.machine.state.count) == (56, 14)
-    assert (again.machine.seq, again.appender.next_seq) == (14, 15)
+    assert (again.core.machine.state.total, again.core.machine.state.count) == (56, 14)
+    assert (again.core.machine.seq, again.appender.next_seq) == (14, 15)
     assert again.tail.position.time_ns == 2000
     segments = again.tail.segment.header.number
     assert segments > 2
@@ -141,11 +141,14 @@ def test_it_goes_on_where_it_ended(disk):
     """Opening, adding and opening again, over marks, gives one history."""
     for n in range(1, 10):
         opened = open_(disk)
-        assert (opened.machine.state.count, opened.tail.closed) == (n - 1, n > 1 and n % 2 == 0)
+        assert (opened.core.machine.state.count, opened.tail.closed) == (
+            n - 1,
+            n > 1 and n % 2 == 0,
+        )
         add(opened, 10, time_ns=2000 + n)
         if n % 2:
             opened.appender.mark(Kind.CLOSE_MARK, 2000 + n)
-    assert open_(disk).machine.state.total == 90
+    assert open_(disk).core.machine.state.total == 90
 
 
 def test_a_torn_end_is_told_and_kept(disk, said):
@@ -157,7 +160,7 @@ def test_a_torn_end_is_told_and_kept(disk, said):
     end = len(disk.read(name).rstrip(b"\0"))
     cut_last_frame(disk, name)
     again = open_(disk)
-    assert again.machine.state.total == 1
+    assert again.core.machine.state.total == 1
     kept = torn_name(name, again.tail.position.offset)
     size = end - 5 - again.tail.position.offset
     assert len(disk.read(kept)) == size
@@ -167,7 +170,7 @@ def test_a_torn_end_is_told_and_kept(disk, said):
         f"are kept in {kept}"
     )
     add(again, 3)
-    assert open_(disk).machine.state.total == 4
+    assert open_(disk).core.machine.state.total == 4
 
 
 def test_a_last_segment_without_a_header_is_told_and_kept(disk, said):
@@ -178,11 +181,11 @@ def test_a_last_segment_without_a_header_is_told_and_kept(disk, said):
     (name,) = [n for n in disk.names() if n.endswith(".segment") and n != segment_name(1)]
     disk.truncate(name, 100)
     again = open_(disk)
-    before = again.machine.seq
+    before = again.core.machine.seq
     assert name not in disk.names()
     assert any("a segment header cut short" in line and name in line for line in said)
     add(again, 10)
-    assert open_(disk).machine.seq == before + 1
+    assert open_(disk).core.machine.seq == before + 1
 
 
 def test_a_first_segment_without_events_before_one_without_a_header_opens(disk):
@@ -190,7 +193,7 @@ def test_a_first_segment_without_events_before_one_without_a_header_opens(disk):
     open_(disk)
     disk.create(segment_name(9), 100)
     opened = open_(disk)
-    assert (opened.machine.seq, opened.appender.next_seq) == (0, 1)
+    assert (opened.core.machine.seq, opened.appender.next_seq) == (0, 1)
 
 
 def test_the_rest_of_a_segment_being_prepared_is_removed(disk):
@@ -203,7 +206,7 @@ def test_the_rest_of_a_segment_being_prepared_is_removed(disk):
     assert NEXT_SEGMENT not in disk.names()
     for n in range(5):
         add(opened, n)
-    assert open_(disk).machine.state.total == 11
+    assert open_(disk).core.machine.state.total == 11
 
 
 def test_a_beginning_that_was_interrupted_is_begun_again(disk):
@@ -211,7 +214,7 @@ def test_a_beginning_that_was_interrupted_is_begun_again(disk):
     disk.create(NEXT_SEGMENT, 5000)
     opened = open_(disk)
     add(opened, 5)
-    assert open_(disk).machine.state.total == 5
+    assert open_(disk).core.machine.state.total == 5
 
 
 @pytest.mark.parametrize("left", ["blobs/" + "a" * 64, torn_name(segment_name(1), 4096)])
@@ -236,7 +239,7 @@ def test_a_journal_cut_inside_of_its_header_begins_anew_and_says_so(disk, said, 
     assert said[-2].startswith(f"error: sums: {name} was cut short inside of its header")
     assert f"kept in {kept}" in said[-2]
     assert said[-1] == "info: sums: a new journal was begun"
-    assert open_(disk).machine.state.total == 5
+    assert open_(disk).core.machine.state.total == 5
 
 
 class Killed(BaseException):
@@ -271,7 +274,7 @@ def test_a_new_beginning_that_was_interrupted_is_begun_again():
                 disk.crash(seed=steps)
                 disk.lock()
             add(open_(disk), 5)
-            assert open_(disk).machine.state.total == 5
+            assert open_(disk).core.machine.state.total == 5
             assert disk.read(kept).startswith(b"HAPPYJNL")
         if through:
             break
@@ -302,7 +305,7 @@ def test_an_event_that_nobody_handles_is_refused_by_name(disk):
     with pytest.raises(UnknownEvent, match="seq 2: the journal holds an event 'Other'"):
         open_(disk, Adder)
     assert disk.read(segment_name(1)) == before
-    assert open_(disk, Both).machine.state.count == 101
+    assert open_(disk, Both).core.machine.state.count == 101
 
 
 @pytest.mark.parametrize("record", [b"", b"\xc1", b"\x93\x01", b"not msgpack at all"])
@@ -345,7 +348,7 @@ def test_damage_is_refused_and_nothing_is_changed(disk):
             open_(disk)
         assert disk.read(name) == damaged
         disk.write(name, at, content[at : at + 1])
-    assert open_(disk).machine.state.total == 3
+    assert open_(disk).core.machine.state.total == 3
 
 
 def damage_last_frame(disk, name, at=-1):
@@ -372,7 +375,7 @@ def test_an_accepted_loss_is_cut_off_kept_and_told(disk, said):
     name = segment_name(1)
     damage_last_frame(disk, name)
     again = open_(disk, accept_tail_loss=True)
-    assert (again.machine.state.total, again.appender.next_seq) == (1, 2)
+    assert (again.core.machine.state.total, again.appender.next_seq) == (1, 2)
     kept = torn_name(name, again.tail.position.offset)
     size = disk.size(kept)
     lost = "what had seq 2 to 4 may have been answered, is lost and was cut off"
@@ -380,7 +383,7 @@ def test_an_accepted_loss_is_cut_off_kept_and_told(disk, said):
     assert said[1].startswith("warn: sums: a whole frame with a wrong checksum at the end of ")
     assert said[1].endswith(f"bytes are kept in {kept}")
     add(again, 10)
-    assert open_(disk).machine.state.total == 11
+    assert open_(disk).core.machine.state.total == 11
 
 
 def test_a_loss_is_accepted_for_one_start_only(disk, said):
@@ -401,7 +404,7 @@ def test_what_is_lost_is_told_as_far_as_it_is_known(disk, said):
     end = len(disk.read(segment_name(1)).rstrip(b"\0"))
     disk.write(segment_name(1), end - 1, bytes([disk.read(segment_name(1), end - 1, 1)[0] ^ 1]))
     opened = open_(disk, accept_tail_loss=True)
-    assert opened.machine.state.total == 1
+    assert opened.core.machine.state.total == 1
     assert "whatever had seq 2 or higher may have been answered, is lost and was cut" in said[1]
 
 
@@ -422,7 +425,7 @@ def test_a_full_disk_does_not_keep_a_journal_from_opening():
     add(open_(disk), 7)
     disk.room = 0
     opened = open_(disk)
-    assert opened.machine.state.total == 7
+    assert opened.core.machine.state.total == 7
 
 
 @pytest.mark.parametrize("syncs", range(4))
@@ -444,10 +447,10 @@ def test_opening_survives_a_power_cut_at_any_sync(syncs):
     disk.syncs_left = None
     disk.crash()
     opened = open_(disk)
-    assert opened.machine.state.total == 1
+    assert opened.core.machine.state.total == 1
     add(opened, 5)
     disk.crash()
-    assert open_(disk).machine.state.total == 6
+    assert open_(disk).core.machine.state.total == 6
 
 
 # --- with snapshots -----------------------------------------------------------------------------
@@ -474,7 +477,7 @@ def test_a_start_takes_the_newest_snapshot_and_what_follows(bank, said):
     """Only what is behind the snapshot is replayed; the machine is as after a whole replay."""
     whole = bank.replayed()
     opened = bank.open()
-    assert told(opened.machine) == told(whole)
+    assert told(opened.core.machine) == told(whole)
     assert (opened.behind.events, opened.recalled.header.seq) == (10, 40)
     assert 0 < opened.behind.size_bytes < 5000
     taken = f"info: bank: the state as of seq 40 is taken from {snapshot_name(40)}"
@@ -486,12 +489,12 @@ def test_a_damaged_snapshot_is_passed_over_loudly(bank, said):
     """The one before it and more of the journal give the same machine; then the whole of it."""
     whole = told(bank.replayed())
     bank.disk.write(snapshot_name(40), 400, b"!")
-    assert told(bank.open().machine) == whole
+    assert told(bank.open().core.machine) == whole
     assert bank.opened.recalled.header.seq == 20
     assert said[0].startswith(f"error: bank: a snapshot is not used: {snapshot_name(40)}: ")
     bank.disk.close()
     bank.disk.truncate(snapshot_name(20), 99)
-    assert told(bank.open().machine) == whole
+    assert told(bank.open().core.machine) == whole
     assert bank.opened.recalled is None
 
 
@@ -500,10 +503,10 @@ def test_what_is_covered_need_not_be_there(bank):
     whole = told(bank.replayed())
     first, *_ = segments_of(bank.disk)
     bank.disk.remove(first)
-    assert told(bank.open().machine) == whole
+    assert told(bank.open().core.machine) == whole
     bank.append(Paid("b", 1))
     bank.disk.close()
-    assert bank.open().machine.state.accounts["b"].balance == 1
+    assert bank.open().core.machine.state.accounts["b"].balance == 1
 
 
 def test_without_snapshots_and_segments_the_reason_is_told(bank):

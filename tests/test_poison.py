@@ -158,7 +158,11 @@ def test_three_deaths_of_one_event_and_it_is_quarantined(house):
     house.die(3)
     opened = house.open()
     assert opened.quarantined == (6,)
-    assert (opened.machine.seq, opened.machine.state.count, opened.machine.failed) == (10, 9, 1)
+    assert (
+        opened.core.machine.seq,
+        opened.core.machine.state.count,
+        opened.core.machine.failed,
+    ) == (10, 9, 1)
     assert house.marks() == [Kind.EVENTS, Kind.QUARANTINE_MARK]
     died = "warn: steps: the program ended while {} was applied; that is death {} of at most 3"
     assert house.said[1:4] == [
@@ -183,7 +187,11 @@ def test_every_replay_obeys(house):
     assert [house.replay() for _ in range(2)] == [known] * 2
     house.disk.crash()
     opened = house.open()
-    assert (opened.machine.seq, opened.machine.failed, digest(opened.machine.state)) == known
+    assert (
+        opened.core.machine.seq,
+        opened.core.machine.failed,
+        digest(opened.core.machine.state),
+    ) == known
     assert opened.quarantined == (2,)
     assert house.marks() == [Kind.EVENTS, Kind.QUARANTINE_MARK]
 
@@ -194,7 +202,7 @@ def test_the_application_goes_on_behind_it(house):
     house.die(3)
     for count in range(4):
         opened = house.open()
-        assert opened.machine.state.count == 2 * count
+        assert opened.core.machine.state.count == 2 * count
         house.write(opened, False, False)
     assert house.replay()[:2] == (9, 1)
 
@@ -203,7 +211,7 @@ def test_its_key_is_remembered_as_failed(house):
     """Promise 5: who asks again with the key of a quarantined event hears that it failed."""
     house.write(house.open(), False, True, keys=["one", "two"])
     house.die(3)
-    machine = house.open().machine
+    machine = house.open().core.machine
     assert machine.keys.get("two").outcome == FailedOutcome(2)
     assert len(machine.keys) == 2
 
@@ -216,7 +224,7 @@ def test_two_poisons_in_two_batches(house):
     house.die(9)
     opened = house.open()
     assert opened.quarantined == (2, 5, 6)
-    assert (opened.machine.seq, opened.machine.state.count) == (7, 4)
+    assert (opened.core.machine.seq, opened.core.machine.state.count) == (7, 4)
     assert house.replay()[:2] == (7, 3)
 
 

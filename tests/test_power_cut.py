@@ -224,7 +224,7 @@ class Life:
                 return self._started_from(self.known.snapshot)
             opened = open_application("keeper", KEEPER, DECODER, self.disk, WORLD, LIMITS)
         self.appender = opened.appender
-        return opened.machine
+        return opened.core.machine
 
     def _started_from(self, start):
         held_segments(self.disk)

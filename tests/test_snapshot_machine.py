@@ -72,7 +72,7 @@ class Life(RuleBasedStateMachine):
         self.start()
 
     def start(self):
-        assert told(self.bank.open().machine) == told(self.twin)
+        assert told(self.bank.open().core.machine) == told(self.twin)
 
     @rule(kept=st.integers(2, 3))
     def snapshot(self, kept):

@@ -239,7 +239,7 @@ class House:
 
     @property
     def state(self):
-        return self.stream._machine.state
+        return self.stream._core.machine.state
 
     def durable_events(self):
         """Return the (seq, key) of all that would be there after a power cut."""
@@ -604,7 +604,7 @@ def test_a_digest_speaks_of_all_that_is_in_the_journal(counted):
     frames = [f for f in Reader(counted.disk, cut=False).frames() if f.kind is DIGEST]
     assert [mark.seq + 1 for mark in marks] == [frame.first_seq for frame in frames]
     counted.crash()
-    assert counted.stream._machine.agreed == marks[-1]
+    assert counted.stream._core.machine.agreed == marks[-1]
 
 
 def test_a_pause_brings_the_digest_that_is_due(counted):
@@ -637,7 +637,7 @@ def test_a_digest_that_found_no_room_is_written_with_the_next_batch(counted):
     counted.say(Add())
     assert counted.kinds()[-2:] == [DIGEST, EVENTS]
     counted.crash()
-    assert counted.stream._machine.agreed.seq == 3
+    assert counted.stream._core.machine.agreed.seq == 3
 
 
 def _full_disk(step):
@@ -1326,13 +1326,15 @@ class Living(RuleBasedStateMachine):
     @invariant()
     def a_replay_agrees(self):
         stream = self.house.stream
-        again = type(stream._machine)(definition_of(Counter), stream.journal_id, random.Random)
+        again = type(stream._core.machine)(definition_of(Counter), stream.journal_id, random.Random)
         for frame in Reader(copy.deepcopy(self.house.disk), cut=False).frames():
-            if frame.first_seq + frame.count - 1 <= stream._machine.seq:
+            if frame.first_seq + frame.count - 1 <= stream._core.machine.seq:
                 replay_frame(again, stream._decoder, frame)
-        assert again.seq == stream._machine.seq
-        assert digest(again.state) == digest(stream._machine.state)
-        assert [owed.id for owed in again.outbox] == [owed.id for owed in stream._machine.outbox]
+        assert again.seq == stream._core.machine.seq
+        assert digest(again.state) == digest(stream._core.machine.state)
+        assert [owed.id for owed in again.outbox] == [
+            owed.id for owed in stream._core.machine.outbox
+        ]
 
 
 TestLiving = Living.TestCase

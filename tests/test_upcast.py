@@ -449,16 +449,16 @@ OLD_EVENTS = st.builds(FirstPay, st.integers(0, 1000), st.text(max_size=5), PLAC
 def test_an_upcast_journal_replays_to_the_same_state(events):
     """Promise 4: new code with upcasters comes to the digest of the old code, again and again."""
     disk = journal(*events)
-    expected = digest(open_(disk, Old).machine.state)
-    assert digest(open_(disk, New).machine.state) == expected
-    assert digest(open_(disk, New).machine.state) == expected
+    expected = digest(open_(disk, Old).core.machine.state)
+    assert digest(open_(disk, New).core.machine.state) == expected
+    assert digest(open_(disk, New).core.machine.state) == expected
 
 
 def test_new_events_follow_the_old_ones():
     """Versions stand in one journal beside each other."""
     disk = journal(FirstPay(3, "ann"))
     open_(disk, New).appender.append([encode(Pay(5, "bob", Place("Bonn", "DE")))], 3000)
-    sums = open_(disk, New).machine.state
+    sums = open_(disk, New).core.machine.state
     assert (sums.cents, sums.names, sums.places) == (305, ("ann", "bob"), (Place("Bonn", "DE"),))
 
 
@@ -532,7 +532,7 @@ def test_a_field_that_is_gone_from_a_nested_class_is_refused():
             },
         )
     )
-    assert open_(journal(FirstPay(1)), app_of(cls)).machine.seq == 1
+    assert open_(journal(FirstPay(1)), app_of(cls)).core.machine.seq == 1
     with pytest.raises(UnknownEvent, match=r"seq 1: .*`town` - at `\$.place`"):
         open_(journal(FirstPay(1, "", FirstPlace("Bonn"))), app_of(cls))
 
@@ -545,7 +545,7 @@ def test_a_new_field_with_a_default_needs_no_version():
         number: int = 0
         more: str = "x"
 
-    assert open_(journal(Plain(1)), app_of(Wider)).machine.seq == 1
+    assert open_(journal(Plain(1)), app_of(Wider)).core.machine.seq == 1
 
 
 def test_one_record_among_many_is_noticed():
@@ -597,7 +597,7 @@ def test_looking_for_more_cuts_nothing_off():
     with pytest.raises(UnknownEvent, match=r"^seq 2: .*'Pay'"):
         open_(disk, app_of(Plain))
     assert disk.read(segment_name(1)) == whole[:-5]
-    assert open_(disk, Old).machine.seq == 2
+    assert open_(disk, Old).core.machine.seq == 2
 
 
 def test_damage_behind_does_not_hide_what_was_found():
@@ -617,8 +617,8 @@ def test_a_retired_event_does_nothing_any_more():
     disk = journal(Plain(1), FirstPay(1), Plain(2))
     open_(disk, New).appender.append([encode(Pay(1)), encode(Plain(3))], 3000)
     opened = open_(disk, app_of(Plain, retired=("Pay",)))
-    assert opened.machine.seq == 5
-    assert opened.machine.failed == 0
+    assert opened.core.machine.seq == 5
+    assert opened.core.machine.failed == 0
 
 
 def test_a_retired_event_is_told_as_such():
