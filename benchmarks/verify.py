@@ -3,9 +3,9 @@
     python benchmarks/verify.py [--directory DIR] [--megabytes N] [--event-bytes N]
 
 Writes a journal of 1 GB in segments of the default size, frames of 64 events as under 64
-clients, no two events of a frame alike or equally long, and runs the command on it three times; the journal is in memory by then, so it is the
-program that is measured and not the disk. Exits with 1 when the best run is below 200 MB/s, or
-memory above 64 MiB.
+clients, no two events of a frame alike or equally long, and runs the command on it three times;
+the journal is in memory by then, so it is the program that is measured and not the disk. Exits
+with 1 when the best run is below 200 MB/s, or memory above 64 MiB.
 """
 
 from __future__ import annotations

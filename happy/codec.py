@@ -41,7 +41,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 
-decode_record: Final[Callable[[bytes | memoryview], Record]] = msgspec.msgpack.Decoder(Record).decode
+_Decode = Callable[[bytes | memoryview], Record]
+
+decode_record: Final[_Decode] = msgspec.msgpack.Decoder(Record).decode
 """Return a record with its body still encoded; ``msgspec.MsgspecError`` when it is none."""
 
 
