@@ -28,6 +28,7 @@ from happy.app import BlobReader, BlobWriter, Definition
 from happy.codec import EventDecoder, encode
 from happy.debts import Debts
 from happy.effects import EffectId
+from happy.end_of_turn import EndOfTurn
 from happy.errors import Halted, HappyError, JournalError, NoRoom
 from happy.event import Blob, Configured, Entry, Exchange, Outcome, Prepared, Waiting
 from happy.housekeeping import Journaled
@@ -75,6 +76,7 @@ class Stream:
         self._answers = Answers(name)
         self._own = OwnEvents(self.submit, world.clock)
         self._core: Core
+        self._crowd = EndOfTurn(world.clock, self._pump)
         self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
@@ -140,6 +142,7 @@ class Stream:
         self.debts.stop()
         self._own.stop()
         self._idle.stop()
+        self._crowd.stop()
 
     # --- what doors see -------------------------------------------------------------------
 
@@ -163,7 +166,7 @@ class Stream:
             raise not_open(self.mood)
         self._memory.check(prepared.event)
         self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
-        self._pump()
+        self._crowd.ask()
 
     def look(
         self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
@@ -244,13 +247,10 @@ class Stream:
         if self._pen.busy or not self._order.waiting or not self._core.has_room:
             return
         batch = self._order.take()
+        self._crowd.crowded = len(batch.records) > 1
         written = self._pen.append(batch.records, self.opened.marker.due_mark())
-        written.addCallbacks(
-            self._durable,
-            self._not_durable,
-            callbackArgs=(batch, self._pen.time_ns),
-            errbackArgs=(batch,),
-        )
+        moment = (batch, self._pen.time_ns)
+        written.addCallbacks(self._durable, self._not_durable, moment, errbackArgs=(batch,))
         written.addErrback(self._halt, batch)
 
     def _durable(self, _: object, batch: Batch, time_ns: int) -> Deferred[None] | None:
@@ -335,6 +335,7 @@ class Stream:
                 self.stop()
                 self._drained = Deferred()
                 self._drained.addCallback(lambda _: self._seal())
+                self._pump()
                 self._look_if_drained()
             case Mood.REPLAYING:
                 self.mood = step(self.mood, Mood.CLOSED)

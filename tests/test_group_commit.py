@@ -125,6 +125,70 @@ def test_nobody_waits_for_more_than_two_syncs(house):
     assert house.disk.syncs_count > 100
 
 
+class Patient:
+    """Waits for an event that came by a declared route."""
+
+    def __init__(self, answers):
+        self._answers = answers
+
+    def replied(self, _seq, value):
+        self._answers.append(value)
+
+    def failed(self, _seq, error):
+        self._answers.append(error)
+
+
+def put(house, count=1):
+    """Put events in the order as a declared route does."""
+    prepared = house.stream.prepare(Note(), "http")
+    for _ in range(count):
+        house.stream.put(prepared, Patient(house.answers))
+
+
+def test_a_crowd_that_comes_in_one_turn_shares_one_sync(house):
+    """Once two came together, no first of many goes to the disk alone: their turn ends first."""
+    put(house, 3)
+    house.work()
+    house.work()
+    assert house.answers == [1, 2, 3]
+    house.disk.syncs_count = 0
+    put(house, CLIENTS)
+    assert not house.jobs
+    house.clock.advance(0)
+    house.work()
+    assert house.answers == list(range(1, CLIENTS + 4))
+    assert house.disk.syncs_count == 1
+
+
+def test_a_client_that_is_alone_again_waits_for_no_turn(house):
+    """After a batch of one, the next event goes to the disk when it comes."""
+    put(house, 3)
+    house.work()
+    house.work()
+    put(house)
+    house.clock.advance(0)
+    house.work()
+    put(house)
+    assert len(house.jobs) == 1
+    house.work()
+    assert house.answers == [1, 2, 3, 4, 5]
+
+
+def test_a_crowd_in_the_last_turn_is_kept(house):
+    """Closing sends what was gathering to the disk, and seals after it."""
+    put(house, 3)
+    house.work()
+    house.work()
+    put(house, 2)
+    closed = []
+    house.stream.close().addCallback(closed.append)
+    while house.jobs:
+        house.work()
+    assert house.answers == [1, 2, 3, 4, 5]
+    assert closed == [None]
+    assert house.clock.getDelayedCalls() == []
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), pauses_max=st.integers(0, 8))
 def test_64_clients_get_ten_events_into_a_sync(seed, pauses_max):

@@ -36,7 +36,8 @@ FLOORS = {
     "disk": ["journal"],
     "join": [
         "agenda", "collecting", "firing", "stream_clock",
-        "world", "accepting", "answers", "debts", "footprint", "idle", "inline_core", "memory",
+        "world", "accepting", "answers", "debts", "end_of_turn", "footprint", "idle",
+        "inline_core", "memory",
         "opening",
         "own_events", "pen", "poison", "recall", "snapshotting", "stream",
         "housekeeping",

@@ -7,10 +7,8 @@ either. Every state but a running answer has a deadline, looked at by the site's
 
 from __future__ import annotations
 
-import enum
-import sys
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
@@ -25,26 +23,12 @@ from happy.wire.http_answer import CONTINUE
 from happy.wire.http_body import Body, body_of
 from happy.wire.http_declared import DeclaredRequest
 from happy.wire.http_head import HEAD_END, Rejected, RequestHead, check_partial
+from happy.wire.http_phase import NEVER, Phase
 from happy.wire.http_request import HappyRequest
 from happy.wire.sending import send
 
 if TYPE_CHECKING:
     from happy.wire.http_site import HappySite
-
-_NEVER: Final = sys.maxsize
-
-
-class Phase(enum.IntEnum):
-    """What a connection waits for, and so what its deadline means."""
-
-    IDLE = 0  # a request: it is closed in silence
-    HEAD = 1  # the rest of a head: 408
-    BODY = 2  # the rest of a body: 408
-    HANDLING = 3  # the application: 503
-    STREAMING = 4  # the application, for as long as it likes
-    STALLED = 5  # the peer, which does not read: it is cut off
-    CLOSING = 6  # the peer, which is to read the last answer: it is cut off
-
 
 Ready = tuple[RequestHead, BytesIO]
 
@@ -66,9 +50,9 @@ class HttpChannel:
     def __init__(self, site: HappySite) -> None:
         self.site = site
         self.transport: Any = None
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.persistent = True
-        self._phase = Phase.IDLE
+        self._phase: int = Phase.IDLE
         self._held = b""  # read, and not yet understood
         self._head: RequestHead | None = None  # whose body is being read
         self._body: Body | None = None
@@ -101,9 +85,14 @@ class HttpChannel:
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the peer."""
-        if self._phase is Phase.CLOSING or self._refusal is not None:
+        if self._phase == Phase.CLOSING or self._refusal is not None:
             self._discard(len(data))
             return
+        if self._phase == Phase.IDLE:
+            head = self.site.heads.known(data)
+            if head is not None:
+                self._begin_alone(head)
+                return
         self._held = self._held + data if self._held else data
         self._advance()
 
@@ -123,18 +112,18 @@ class HttpChannel:
         self._stalled = True
         if self._producer is not None:
             self._producer.pauseProducing()
-        if self._phase is Phase.STREAMING or self._phase is Phase.IDLE:
+        if self._phase in (Phase.STREAMING, Phase.IDLE):
             self._enter(Phase.STALLED)
         self._pause(True)
 
     def resumeProducing(self) -> None:
         """Go on: the peer took what was written."""
         self._stalled = False
-        if self._phase is Phase.STALLED:
+        if self._phase == Phase.STALLED:
             self._enter(Phase.STREAMING if self._current is not None else Phase.IDLE)
         if self._producer is not None:
             self._producer.resumeProducing()
-        if self._phase is not Phase.CLOSING:
+        if self._phase != Phase.CLOSING:
             self._advance()
 
     def stopProducing(self) -> None:
@@ -197,18 +186,18 @@ class HttpChannel:
             return
         self._pulled = False
         self.transport.unregisterProducer()
-        if self._phase is not Phase.CLOSING:
+        if self._phase != Phase.CLOSING:
             self.transport.registerProducer(self, True)
 
     def streams(self) -> None:
         """Let the answer in hand, which has begun and is not whole, take its time."""
-        if self._phase is not Phase.CLOSING:
+        if self._phase != Phase.CLOSING:
             self._enter(Phase.STALLED if self._stalled or self._pulled else Phase.STREAMING)
 
     def request_done(self) -> None:
         """Go on: the answer in hand is written."""
         self._current = None
-        if self._phase is Phase.CLOSING:
+        if self._phase == Phase.CLOSING:
             return
         if not self.persistent or self.site.draining:
             self._close()
@@ -224,7 +213,7 @@ class HttpChannel:
             return  # a request that ends while it begins: the loop below goes on
         self._advancing = True
         try:
-            while self._phase is not Phase.CLOSING and self._step():
+            while self._phase != Phase.CLOSING and self._step():
                 pass
         except Rejected as refusal:
             self._refusal = refusal
@@ -232,7 +221,7 @@ class HttpChannel:
             self._head = self._body = None
         finally:
             self._advancing = False
-        if self._phase is not Phase.CLOSING:
+        if self._phase != Phase.CLOSING:
             self._settle()
 
     def _step(self) -> bool:
@@ -303,6 +292,16 @@ class HttpChannel:
         self._enter(Phase.HANDLING)
         request.process()
 
+    def _begin_alone(self, head: RequestHead) -> None:
+        """Begin a request that came whole and with nothing behind it, as nearly all do."""
+        self._advancing = True
+        try:
+            self._begin(head, BytesIO())
+        finally:
+            self._advancing = False
+        if self._phase != Phase.CLOSING:
+            self._settle()
+
     def _settle(self) -> None:
         """Find what the connection waits for now."""
         if self._current is None:
@@ -336,24 +335,23 @@ class HttpChannel:
 
     # --- time --------------------------------------------------------------------------------
 
-    def _enter_once(self, phase: Phase) -> None:
-        if self._phase is not phase:
+    def _enter_once(self, phase: int) -> None:
+        if self._phase != phase:
             self._enter(phase)
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: int) -> None:
         self._phase = phase
-        patience = self.site.patience[phase]
-        self.deadline = _NEVER if patience is None else self.site.sweeps + patience
+        self.deadline = self.site.sweeps + self.site.patience[phase]
 
     def expire(self) -> None:
         """Do what the phase says now that the deadline has come."""
-        if self._phase is Phase.HANDLING and self._current is not None:
+        if self._phase == Phase.HANDLING and self._current is not None:
             self._current.give_up(self.site.limits.http_handler_timeout_s)
-        elif self._phase is Phase.HEAD:
+        elif self._phase == Phase.HEAD:
             self._refuse(Rejected(408, "the header did not come in time"))
-        elif self._phase is Phase.BODY:
+        elif self._phase == Phase.BODY:
             self._refuse(Rejected(408, "the body did not come in time"))
-        elif self._phase is Phase.IDLE:
+        elif self._phase == Phase.IDLE:
             self._close()
         else:
             self.transport.abortConnection()
@@ -362,7 +360,7 @@ class HttpChannel:
 
     def drain(self) -> None:
         """Close when the answer in hand is written; at once when there is none."""
-        if self._current is None and self._phase is not Phase.CLOSING:
+        if self._current is None and self._phase != Phase.CLOSING:
             self._close()
 
     def _refuse(self, refusal: Rejected) -> None:

@@ -127,6 +127,10 @@ class HeadReader:
         self._limits = limits
         self._known: dict[bytes, RequestHead] = {}
 
+    def known(self, data: bytes) -> RequestHead | None:
+        """Return the head of a request without a body that these very bytes were before."""
+        return self._known.get(data)
+
     def read(self, data: bytes) -> RequestHead:
         """Return the head that ``data`` holds; see ``parse_head``. It may be shared."""
         head = self._known.get(data)

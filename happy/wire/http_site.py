@@ -14,9 +14,10 @@ from twisted.web.server import Site
 from happy.limits import Limits
 from happy.wire.access import Access, AccessLog
 from happy.wire.http_answer import Answered, answer_head, reason_of, server_fields
-from happy.wire.http_channel import HttpChannel, Phase
+from happy.wire.http_channel import HttpChannel
 from happy.wire.http_declared import DeclaredDoor, DeclaredRequest
 from happy.wire.http_head import HeadReader, Rejected, RequestHead
+from happy.wire.http_phase import patience_of
 from happy.wire.http_problem import CONTENT_TYPE, problem_of
 from happy.wire.http_request import HappyRequest
 
@@ -51,16 +52,7 @@ class HappySite(Site):
         self.channels: set[HttpChannel] = set()
         self.sweeps = 0
         self.draining = False
-        # One more than the seconds: the sweep that comes first may come at once.
-        self.patience: dict[Phase, int | None] = {
-            Phase.IDLE: limits.http_idle_timeout_s + 1,
-            Phase.HEAD: limits.http_header_timeout_s + 1,
-            Phase.BODY: limits.http_body_timeout_s + 1,
-            Phase.HANDLING: limits.http_handler_timeout_s + 1,
-            Phase.STREAMING: None,
-            Phase.STALLED: limits.http_stall_timeout_s + 1,
-            Phase.CLOSING: limits.http_linger_s + 1,
-        }
+        self.patience = patience_of(limits)
         self.common_fields = b""
         self._sweeping = False
         self._drained: Deferred[None] | None = None
