@@ -25,6 +25,7 @@ from happy.wire.http import site_for
 from happy.wire.lmtp import lmtp_factory
 from happy.wire.smtp import smtp_factory
 from happy.wire.smtp_out import MailOut
+from happy.wire.together import read_together
 
 
 class DoorFactory(Protocol):
@@ -48,6 +49,8 @@ class Door:
 
     def listens(self, port: IListeningPort) -> None:
         """Take in where it listens now."""
+        if self.kind == "http":
+            read_together(port)
         self.where = _show(port.getHost())
 
     def status(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ from twisted.internet.endpoints import serverFromString
 
 from happy.limits import Limits
 from happy.wire.http_site import HappySite
+from happy.wire.together import read_together
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class Served:
         self.site = site(self.reactor)
         listening = serverFromString(self.reactor, endpoint + ":interface=127.0.0.1")
         self._port = listening.listen(self.site).result
+        read_together(self._port)
         self.port = self._port.getHost().port
         self._opened: list[socket.socket] = []
 

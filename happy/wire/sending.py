@@ -24,8 +24,11 @@ def send(transport: Any, data: bytes) -> None:
     # Twisted has no public name for "nothing is waiting".
     unsent = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001
     at_once = transport.connected and not unsent and not transport.disconnecting
-    sent = transport.writeSomeData(data) if at_once else 0
-    if not isinstance(sent, int) or sent <= 0:
+    try:
+        sent = transport.socket.send(data) if at_once else 0
+    except OSError:  # no room, or worse
+        sent = 0
+    if not sent:
         transport.write(data)
     elif sent < len(data):
         transport.write(data[sent:])
