@@ -23,6 +23,7 @@ from happy.event import (
     Mail,
     MailDelayed,
     MailFailed,
+    MailSending,
     MailSent,
     event,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "MailDelayed",
     "MailFailed",
     "MailRoutes",
+    "MailSending",
     "MailSent",
     "Mailbox",
     "Refused",

@@ -23,6 +23,7 @@ from happy.wire.access import AccessLog
 from happy.wire.call_out import CallOut
 from happy.wire.http import site_for
 from happy.wire.lmtp import lmtp_factory
+from happy.wire.next_hop import Smarthost
 from happy.wire.smtp import smtp_factory
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
@@ -85,9 +86,10 @@ def runners_of(
     submit = partial(_submit, stream)
     smarthost = container.mail.smarthost
     mail = MailOut(
-        endpoint=None if smarthost is None else clientFromString(reactor, str(smarthost)),
+        hops=None if smarthost is None else Smarthost(clientFromString(reactor, str(smarthost))),
         submit=submit,
         open_blob=stream.open_blob,
+        key_of=stream.effect_key,
         limits=config.limits,
         identity=container.mail.hostname,
         clock=reactor,

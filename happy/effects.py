@@ -20,6 +20,7 @@ from happy.event import (
     CallEnded,
     MailDelayed,
     MailFailed,
+    MailSending,
     MailSent,
     TimerFired,
     event_meta,
@@ -68,19 +69,35 @@ Effect = SendMail | Call | Timer
 
 @attrs.frozen
 class Owed:
-    """A debt: the effect, since when, how often tried, and when to try (again)."""
+    """A debt: the effect, since when, how often tried, and when to try (again).
+
+    Mail has more to tell: whether it is being ``sending`` now, or was when the program ended,
+    and whether an attempt was ``ambiguous``, so that the message may have been taken unseen.
+    """
 
     id: EffectId
     effect: Effect
     since_ns: int
     due_ns: int
     attempts: int = 0
+    sending: bool = False
+    ambiguous: bool = False
+
+    @property
+    def state(self) -> str:
+        """``pending``, ``sending``, ``ambiguous`` or ``retry``; what is done is owed no more."""
+        if self.sending:
+            return "sending"
+        if self.ambiguous:
+            return "ambiguous"
+        return "retry" if self.attempts else "pending"
 
 
-SETTLING = (MailSent, MailFailed, MailDelayed, TimerFired, CallEnded)
+SETTLING = (MailSending, MailSent, MailFailed, MailDelayed, TimerFired, CallEnded)
 """The events that settle or change a debt."""
 
 _SETTLED_BY: dict[type, type] = {
+    MailSending: SendMail,
     MailSent: SendMail,
     MailFailed: SendMail,
     MailDelayed: SendMail,
@@ -137,8 +154,27 @@ class Outbox:
         owed = self._owed.get((event.event_seq, event.n))
         if owed is None or not isinstance(owed.effect, _SETTLED_BY[type(event)]):
             return None
+        if isinstance(event, MailSending):
+            # Sending still: what became of the attempt before was lost with the program.
+            self._change(
+                attrs.evolve(
+                    owed,
+                    attempts=event.attempt - 1,
+                    sending=True,
+                    ambiguous=owed.ambiguous or owed.sending,
+                )
+            )
+            return None
         if isinstance(event, MailDelayed):
-            self._put(attrs.evolve(owed, attempts=event.attempts, due_ns=event.retry_ns))
+            self._put(
+                attrs.evolve(
+                    owed,
+                    attempts=event.attempts,
+                    due_ns=event.retry_ns,
+                    sending=False,
+                    ambiguous=owed.ambiguous or event.ambiguous,
+                )
+            )
             return None
         self._drop(owed.id)
         return owed
@@ -187,10 +223,14 @@ class Outbox:
             yield self._owed[effect_id]
 
     def _put(self, owed: Owed) -> None:
+        self._change(owed)
+        self._await(owed.id, owed.due_ns)
+
+    def _change(self, owed: Owed) -> None:
+        """Put a debt in the place of what it was; when it is handed out stays as it is."""
         self._take_out(owed.id)
         self._sum.add(*_told(owed))
         self._owed[owed.id] = owed
-        self._await(owed.id, owed.due_ns)
 
     def _drop(self, effect_id: EffectId) -> None:
         self._take_out(effect_id)
@@ -220,4 +260,6 @@ def _told(owed: Owed) -> tuple[Any, ...]:
     kind = type(effect).__name__
     if isinstance(effect, Timer):
         kind = f"Timer {event_meta(type(effect.event)).name}"
-    return (owed.id, kind, effect, owed.since_ns, owed.due_ns, owed.attempts)
+    told = (owed.id, kind, effect, owed.since_ns, owed.due_ns, owed.attempts)
+    # Only what older journals never knew: the digests in them stay right.
+    return (*told, owed.sending, owed.ambiguous) if owed.sending or owed.ambiguous else told

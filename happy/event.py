@@ -306,9 +306,25 @@ class ScheduleFired:
     event: bytes
 
 
+@event(name="happy.MailSending")
+class MailSending:
+    """A message we owe is about to be given to a server, for the ``attempt``-th time, from 1.
+
+    Whether it was, nobody knows until one of the events below says what came of it.
+    """
+
+    event_seq: int
+    n: int
+    recipient: str
+    attempt: int
+
+
 @event(name="happy.MailSent")
 class MailSent:
-    """A message we owed was taken by the next server; its answer is ``reply``."""
+    """A message we owed was taken by the next server; its answer is ``reply``.
+
+    It may have been taken twice when an attempt before was ``ambiguous``.
+    """
 
     event_seq: int
     n: int
@@ -316,11 +332,15 @@ class MailSent:
     reverse_path: str = ""
     tag: str = ""
     reply: str = ""
+    ambiguous: bool = False
 
 
 @event(name="happy.MailDelayed")
 class MailDelayed:
-    """A message we owe was not taken yet; ``attempts`` so far, next at ``retry_ns``."""
+    """A message we owe was not taken yet; ``attempts`` so far, next at ``retry_ns``.
+
+    ``ambiguous`` when the connection broke after the last dot: it may have been taken.
+    """
 
     event_seq: int
     n: int
@@ -328,11 +348,15 @@ class MailDelayed:
     attempts: int
     retry_ns: int
     reply: str = ""
+    ambiguous: bool = False
 
 
 @event(name="happy.MailFailed")
 class MailFailed:
-    """A message we owed will never be taken; ``reply`` says why (5xx, or too old)."""
+    """A message we owed will never be taken; ``reply`` says why (5xx, or too old).
+
+    It may have been taken all the same when an attempt before was ``ambiguous``.
+    """
 
     event_seq: int
     n: int
@@ -340,6 +364,7 @@ class MailFailed:
     reverse_path: str = ""
     tag: str = ""
     reply: str = ""
+    ambiguous: bool = False
 
 
 @event(name="happy.CallEnded")
@@ -360,6 +385,7 @@ SYSTEM_EVENTS: Final = (
     TimerFired,
     Scheduled,
     ScheduleFired,
+    MailSending,
     MailSent,
     MailDelayed,
     MailFailed,

@@ -87,14 +87,15 @@ def _take_owed(machine: Machine) -> Iterator[tuple[Any, ...]]:
         if isinstance(effect, Timer):
             # As in the journal: its class may have changed when it is read.
             effect = encode(effect.event)
-        yield *owed.id, owed.since_ns, owed.due_ns, owed.attempts, effect
+        more = (owed.sending, owed.ambiguous) if owed.sending or owed.ambiguous else ()
+        yield *owed.id, owed.since_ns, owed.due_ns, owed.attempts, effect, *more
 
 
 def _put_owed(machine: Machine, decoder: EventDecoder, items: list[Any]) -> None:
-    for seq, n, since_ns, due_ns, attempts, effect in items:
+    for seq, n, since_ns, due_ns, attempts, effect, *more in items:
         if isinstance(effect, bytes):
             effect = Timer(decoder.entry(seq, since_ns, effect).event)  # noqa: PLW2901
-        machine.outbox.owe(Owed((seq, n), effect, since_ns, due_ns, attempts))
+        machine.outbox.owe(Owed((seq, n), effect, since_ns, due_ns, attempts, *more))
     machine.outbox.commit()
 
 

@@ -88,7 +88,11 @@ class Limits:
     mail_hops_max: int = _bound(50)  # Received fields, then it is a loop; Postfix's figure
 
     # Mail out (RFC 5321 section 4.5.4.1).
-    outbox_deliveries_max: int = _bound(10)  # at once
+    outbox_deliveries_max: int = _bound(10)  # at once, to one destination
+    mail_out_connections_max: int = _bound(100)  # at once, to all; ten that are stuck are too few
+    mail_out_rate_per_minute_max: int = _bound(60_000)  # messages to one destination
+    mail_out_hops_max: int = _bound(10)  # addresses tried in one attempt; all MX of nearly anybody
+    mail_out_connect_timeout_s: int = _bound(30)  # for each of them; Postfix's figure
     mail_out_timeout_s: int = _bound(300)  # for each reply of the smarthost, each block of data
     mail_out_final_timeout_s: int = _bound(600)  # after the dot: too soon would mean twice
     mail_out_messages_max: int = _bound(100)  # on one connection, then a fresh one

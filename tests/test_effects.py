@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from happy.effects import Call, Outbox, Owed, SendMail, Timer
-from happy.event import CallEnded, MailDelayed, MailFailed, MailSent, TimerFired, event
+from happy.event import (
+    CallEnded,
+    MailDelayed,
+    MailFailed,
+    MailSending,
+    MailSent,
+    TimerFired,
+    event,
+)
 
 
 @event
@@ -71,6 +79,13 @@ class Owing(RuleBasedStateMachine):
             self.waiting[effect_id] = retry
             owed = self.outbox.get(effect_id)
             assert (owed.attempts, owed.due_ns) == (attempts, retry)
+
+    @rule(effect_id=ids)
+    def begin(self, effect_id):
+        """An attempt that begins hands nothing out again, and forgets no moment."""
+        assert self.outbox.settle(MailSending(*effect_id, "a@x", 1)) is None
+        if isinstance(self.owed.get(effect_id), SendMail):
+            assert self.outbox.get(effect_id).state == "sending"
 
     @rule(effect_id=ids)
     def cancel(self, effect_id):
@@ -171,3 +186,50 @@ def test_an_end_that_comes_twice_changes_nothing():
     assert outbox.settle(MailDelayed(9, 9, "a@x", 1, 1)) is None
     assert len(outbox) == 0
     assert outbox.get((1, 0)) is None
+
+
+BEGUN = MailSending(1, 0, "a@x", 1)
+LATER = MailDelayed(1, 0, "a@x", 1, 9)
+LOST = MailDelayed(1, 0, "a@x", 1, 9, ambiguous=True)
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([], "pending"),
+        ([BEGUN], "sending"),
+        ([LATER], "retry"),
+        ([BEGUN, LATER], "retry"),
+        ([BEGUN, LOST], "ambiguous"),
+        ([BEGUN, LOST, BEGUN], "sending"),
+        ([BEGUN, LOST, BEGUN, LATER], "ambiguous"),
+        ([BEGUN, BEGUN, LATER], "ambiguous"),
+    ],
+)
+def test_the_state_of_a_message_is_a_fold_over_its_attempts(events, state):
+    """An attempt that begins while one is on its way: the program ended, and nobody knows."""
+    outbox = owing(MAIL)
+    for each in events:
+        outbox.settle(each)
+    assert outbox.get((1, 0)).state == state
+
+
+def test_what_was_being_sent_when_the_program_ended_counts_as_an_attempt():
+    """The next attempt has the next number."""
+    outbox = owing(MAIL)
+    outbox.settle(BEGUN)
+    outbox.settle(MailSending(1, 0, "a@x", 2))
+    assert outbox.get((1, 0)).attempts == 1
+
+
+@pytest.mark.parametrize("told", [BEGUN, LOST], ids=["sending", "ambiguous"])
+def test_how_far_a_message_is_belongs_to_the_digest_and_can_be_taken_back(told):
+    """What history says of an attempt is in the digest; a rollback leaves no trace of it."""
+    outbox = owing(MAIL)
+    outbox.commit()
+    before = outbox.digest()
+    outbox.settle(told)
+    assert outbox.digest() != before
+    outbox.rollback()
+    assert outbox.digest() == before
+    assert outbox.get((1, 0)).state == "pending"

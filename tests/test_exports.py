@@ -26,6 +26,7 @@ FRONT_DOOR = {
         "MailDelayed",
         "MailFailed",
         "MailRoutes",
+        "MailSending",
         "MailSent",
         "Mailbox",
         "Refused",

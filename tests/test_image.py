@@ -11,8 +11,9 @@ from happy import App, Table, event, handles, row, state, table
 from happy.app import definition_of
 from happy.apply import Machine
 from happy.codec import EventDecoder, encode
+from happy.effects import Owed, SendMail
 from happy.errors import UnfitSnapshot, UnknownEvent
-from happy.event import Configured, Entry, TimerFired
+from happy.event import Configured, Entry, MailDelayed, MailSending, TimerFired
 from happy.image import Image, Kind
 from happy.journal.snapshot_format import Description, Section
 from snapshot_kit import BEGIN_NS, STRANGE, Banking, Closed, Paid, Strange, told
@@ -71,6 +72,22 @@ def test_what_is_owed_falls_due_again():
     assert [owed.id for owed in one.outbox.due(2 * BEGIN_NS)] == [(1, 1), (1, 0)]
     other, _ = imaged(one)
     assert [owed.id for owed in other.outbox.due(2 * BEGIN_NS)] == [(1, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    "told_of_it",
+    [MailSending(7, 0, "a@x", 3), MailDelayed(7, 0, "a@x", 3, 9, "lost", ambiguous=True)],
+    ids=["sending", "ambiguous"],
+)
+def test_how_far_a_message_is_on_its_way_is_in_the_image(told_of_it):
+    """A start from a snapshot knows what was being sent, and what may have been taken."""
+    one = new_machine()
+    one.outbox.owe(Owed((7, 0), SendMail("a@x", "", b"\r\n"), 5, 5))
+    one.outbox.settle(told_of_it)
+    one.outbox.commit()
+    other, _ = imaged(one)
+    assert list(other.outbox) == list(one.outbox)
+    assert other.digest() == one.digest()
 
 
 def kind_of(made, name=None):

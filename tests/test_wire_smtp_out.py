@@ -24,12 +24,16 @@ from twisted.python.failure import Failure
 
 from happy.effects import Owed, SendMail
 from happy.errors import Busy, HandlerFailed, NoRoom
-from happy.event import Blob, MailDelayed, MailFailed, MailSent
+from happy.event import Blob, MailDelayed, MailFailed, MailSending, MailSent
 from happy.limits import Limits
+from happy.wire.next_hop import Smarthost
 from happy.wire.smtp_out import MailOut
 
 NS = 1_000_000_000
-HEADER = b"Subject: hello\r\nMessage-ID: <1@app.example>\r\n\r\n"
+HEADER = (
+    b"Subject: hello\r\nMessage-ID: <1@app.example>\r\n"
+    b"Date: Mon, 30 Nov 2026 08:00:00 +0000\r\n\r\n"
+)
 MAIL = SendMail("bob@x.example", "ann@y.example", HEADER, b"Hello.\r\n", tag="t")
 
 
@@ -105,15 +109,18 @@ class House:
         self.connecting = []
         self.refuse = False
         self.hold = False
+        self.begun = []
         self.events = []
         self.errors = deque()
+        self.errors_begun = deque()
         self.runner = self.make_runner(**limits)
 
     def make_runner(self, endpoint="self", **limits):
         return MailOut(
-            endpoint=self if endpoint == "self" else endpoint,
+            hops=Smarthost(self) if endpoint == "self" else endpoint,
             submit=self.submit,
             open_blob=None,
+            key_of=lambda effect_id: "key-{}-{}".format(*effect_id),
             limits=Limits(**limits),
             identity="happy.example",
             clock=self.clock,
@@ -129,6 +136,11 @@ class House:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def submit(self, event):
+        if isinstance(event, MailSending):
+            if self.errors_begun:
+                return fail(self.errors_begun.popleft())
+            self.begun.append(event)
+            return succeed(None)
         if self.errors:
             return fail(self.errors.popleft())
         self.events.append(event)
@@ -295,6 +307,81 @@ def test_the_same_bytes_go_out_at_every_attempt():
     assert house.taken[0] == house.taken[1]
 
 
+def test_an_attempt_is_in_the_journal_before_the_message_is_on_its_way():
+    """MailSending says which attempt it is; while it finds no room, no message is sent."""
+    house = House()
+    house.errors_begun.append(NoRoom("full"))
+    house.owe(3, attempts=4)
+    house.pump()
+    assert "MAIL" not in house.verbs
+    house.clock.advance(NoRoom.retry_after_s)
+    house.pump()
+    assert house.begun == [MailSending(3, 0, "bob@x.example", 5)]
+    assert len(house.taken) == 1
+
+
+def test_nothing_is_sent_that_could_not_be_noted():
+    """When a stop gives the note up, the message is not sent, and stays owed."""
+    house = House()
+    house.errors_begun.extend(NoRoom("full") for _ in range(3))
+    house.owe(3)
+    house.pump()
+    stopped = house.runner.stop()
+    house.pump()
+    assert stopped.called
+    assert (house.begun, house.events, house.taken) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("word", "ambiguous"),
+    [("drop", True), (None, True), ("451 later", False), ("421 bye", False)],
+)
+def test_what_is_not_answered_after_the_dot_is_ambiguous(word, ambiguous):
+    """RFC 1047: lost or silent after the last dot, it may have been taken; a 4xx says no."""
+    house = House()
+    house.answers["DOT"] = [word]
+    house.owe(3)
+    house.pump()
+    house.clock.advance(Limits().mail_out_final_timeout_s)
+    house.pump()
+    (event,) = house.events
+    assert isinstance(event, MailDelayed)
+    assert event.ambiguous is ambiguous
+
+
+@pytest.mark.parametrize("before", [{"ambiguous": True}, {"sending": True}], ids=str)
+@pytest.mark.parametrize(
+    ("word", "kind"), [("250 ok", MailSent), ("450 no", MailDelayed), ("550 no", MailFailed)]
+)
+def test_an_attempt_whose_end_is_not_known_stays_ambiguous(before, word, kind):
+    """Also after a crash in its middle: whatever comes later says that it may be a second copy."""
+    house = House()
+    house.answers["DOT"] = [word]
+    house.runner.perform(Owed((3, 0), MAIL, house.time_ns(), 0, 1, **before))
+    house.pump()
+    (event,) = house.events
+    assert isinstance(event, kind)
+    assert event.ambiguous
+    assert house.begun[0].attempt == (3 if "sending" in before else 2)
+
+
+def test_a_message_without_id_and_date_gets_them_the_same_at_each_attempt():
+    """They come from the effect's id and its moment, not from the attempt."""
+    house = House()
+    house.answers["DOT"] = ["drop", "250 ok"]
+    mail = evolve(MAIL, header=b"Subject: hello\r\n\r\n")
+    owed = Owed((3, 1), mail, 1_700_000_000 * NS, 0)
+    for attempts in range(2):
+        house.runner.perform(evolve(owed, attempts=attempts))
+        house.pump()
+    first, second = (message for _, message in house.taken)
+    assert first == second
+    assert first == (
+        b"Message-ID: <key-3-1@y.example>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+        b"Subject: hello\r\n\r\nHello.\r\n"
+    )
+
+
 def test_a_message_is_given_up_after_its_lifetime():
     """Older than mail_out_lifetime_s and still refused: MailFailed, with the last reason."""
     house = House(mail_out_lifetime_s=1_000)
@@ -305,13 +392,13 @@ def test_a_message_is_given_up_after_its_lifetime():
         house.owe(3, attempts=8, since_s=since_s)
         house.pump()
         assert type(house.events[-1]) is kind
-    assert house.events[-1].reply == "given up after 9 attempts, the last one: 450 later"
+    assert house.events[-1].reply == "5.4.7 given up after 9 attempts, the last one: 450 later"
     assert house.events[-1].tag == "t"
 
 
 def test_a_smarthost_that_never_answers_the_connection_times_out():
     """Connecting has its time too."""
-    house = House(mail_out_timeout_s=30)
+    house = House(mail_out_connect_timeout_s=30)
     house.hold = True
     house.owe(3)
     house.clock.advance(29)
@@ -319,7 +406,7 @@ def test_a_smarthost_that_never_answers_the_connection_times_out():
     house.clock.advance(1)
     (event,) = house.events
     assert isinstance(event, MailDelayed)
-    assert event.reply.startswith("cannot connect: ")
+    assert event.reply.startswith("4.4.1 cannot connect: ")
 
 
 @pytest.mark.parametrize("error", [Busy, NoRoom])
@@ -481,15 +568,17 @@ def test_large_and_small_mail_over_loopback():
     ends, all_in = [], Deferred()
 
     def submit(event):
-        ends.append(event)
+        if not isinstance(event, MailSending):
+            ends.append(event)
         if len(ends) == 20:
             all_in.callback(None)
         return succeed(None)
 
     out = MailOut(
-        endpoint=TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port),
+        hops=Smarthost(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)),
         submit=submit,
         open_blob=lambda blob: io.BytesIO(large),
+        key_of=str,
         limits=Limits(outbox_deliveries_max=3),
         identity="happy.example",
         clock=reactor,

@@ -34,8 +34,8 @@ class Ends:
         self._pausing: set[Deferred[None]] = set()
         self._stopping = False
 
-    async def hand_in(self, event: object) -> None:
-        """Return when the stream has the event, or when it was given up at a stop."""
+    async def hand_in(self, event: object) -> bool:
+        """Return True when the stream has the event, False when it was given up at a stop."""
         pause_s = _PAUSE_S
         while True:
             last = self._stopping
@@ -43,18 +43,18 @@ class Ends:
                 await self._submit(event)
             except (Refused, HandlerFailed):
                 # The application's answer to an event that is in the journal: debt settled.
-                return
+                return True
             except Unavailable as error:
                 if last:
                     log.warn("{kind} was given up: {error}", kind=_kind(event), error=error)
-                    return
+                    return False
                 await self._pause(max(pause_s, error.retry_after_s))
                 pause_s = min(2 * pause_s, _PAUSE_S_MAX)
             except Exception:  # noqa: BLE001 - whatever it was, the other ends go on
                 log.failure("{kind} was given up until the next start", kind=_kind(event))
-                return
+                return False
             else:
-                return
+                return True
 
     def stop(self) -> None:
         """Try once more what waits, then give it up: it stays owed, and is done again."""

@@ -50,11 +50,13 @@ class Sent:
 class Transient:
     """Not taken now: a 4xx, or the connection failed; the same message may be sent again.
 
-    ``begun`` is false when the connection failed before the message was on it.
+    ``begun`` is false when the connection failed before the message was on it. ``ambiguous``
+    when it failed after the last dot: then the server may have taken it (RFC 1047).
     """
 
     reply: str
     begun: bool = True
+    ambiguous: bool = False
 
 
 @frozen
@@ -358,7 +360,8 @@ class SmtpClient(ESMTPClient):
             done.callback(result)
 
     def _break(self, text: str, result: Result | None = None) -> None:
-        if self._dotted and self._done is not None:
+        ambiguous = self._dotted and self._done is not None
+        if ambiguous:
             text += " after the whole message was sent: it may be delivered twice"
         if self._fault is None:
             self._fault = Transient(text, begun=False)
@@ -369,7 +372,7 @@ class SmtpClient(ESMTPClient):
             self._blocks = None
             self.transport.unregisterProducer()
         self.transport.abortConnection()
-        self._end(result or Transient(text, begun=self._begun))
+        self._end(result or Transient(text, self._begun, ambiguous))
 
     def _text(self, code: int, resp: bytes) -> str:
         words = " ".join(_printable(resp).split())

@@ -6,15 +6,37 @@ Pure but for the reader of a large body; memory is one block, however large the 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
-from happy.event import Blob
+import attrs
+
+from happy.event import Blob, moment
+from happy.message import header_block, parse_header
 
 if TYPE_CHECKING:
     from happy.app import BlobReader
     from happy.effects import SendMail
 
 BLOCK_BYTES: Final = 64 * 1024
+
+
+def completed(mail: SendMail, key: str, since_ns: int, hostname: str) -> SendMail:
+    """Return a message with an id and a date, the same at each attempt (RFC 6409 section 8).
+
+    Without them each server would add its own, and nobody could tell that two copies are one.
+    """
+    header = parse_header(mail.header)
+    missing = []
+    if "message-id" not in header:
+        domain = mail.reverse_path.rpartition("@")[2]
+        right = domain if domain.isascii() and domain else hostname
+        missing.append(("Message-ID", f"<{key}@{right}>"))
+    if "date" not in header:
+        missing.append(("Date", format_datetime(moment(since_ns))))
+    if not missing:
+        return mail
+    return attrs.evolve(mail, header=header_block(missing)[:-2] + mail.header)
 
 
 def dot_stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:

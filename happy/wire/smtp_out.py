@@ -1,30 +1,32 @@
-"""Mail out: performs the ``SendMail`` debts of one application over its smarthost.
+"""Mail out: performs the ``SendMail`` debts of one application.
 
-A few connections at once, the rest waits its turn in the order it fell due. What becomes of a
-message goes back into the order as ``MailSent``, ``MailDelayed`` or ``MailFailed``; the debt
-itself, and when to try again, is kept by the outbox. Delivery is at least once: a message is
-sent again when its end did not come into the journal (RFC 1047 tells how that comes).
+A few connections at once to each destination, the rest waits its turn in the order it fell due.
+That a message is on its way goes into the order as ``MailSending``, what becomes of it as
+``MailSent``, ``MailDelayed`` or ``MailFailed``; the debt itself, and when to try again, is kept
+by the outbox. Delivery is at least once: a message is sent again, the same bytes, when nobody
+knows whether it was taken (RFC 1047 tells how that comes); then it is called ambiguous.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from happy.app import BlobReader
-from happy.effects import Owed, SendMail
-from happy.event import Blob, MailDelayed, MailFailed, MailSent
+from happy.effects import EffectId, Owed, SendMail
+from happy.event import Blob, MailDelayed, MailFailed, MailSending, MailSent
 from happy.limits import Limits
+from happy.wire.destinations import Destinations, Queue
 from happy.wire.ends import Ends, Submit
-from happy.wire.lanes import Lanes
+from happy.wire.next_hop import Hop, NextHops, NoHop
 from happy.wire.smtp_client import Permanent, Result, Sent, SmtpClient, Transient
+from happy.wire.smtp_data import completed
 
 log = Logger()
 
@@ -38,34 +40,59 @@ class Chance(Protocol):
         """Return a float in [0, 1)."""
 
 
+class _Attempt:
+    """One attempt to send a message, which is in the journal before the message is on its way."""
+
+    def __init__(self, ends: Ends, owed: Owed) -> None:
+        self.owed = owed
+        self.number = owed.attempts + owed.sending + 1
+        self.is_void = False
+        """Whether it could not be noted, and so was not made."""
+        self._ends = ends
+        self._noted = False
+
+    async def begin(self) -> bool:
+        """Note it, once; say whether it may be made."""
+        mail = self.owed.effect
+        assert isinstance(mail, SendMail)
+        if not self._noted:
+            event = MailSending(*self.owed.id, mail.recipient, self.number)
+            self._noted = await self._ends.hand_in(event)
+            self.is_void = not self._noted
+        return self._noted
+
+
 class MailOut:
     """The runner of ``SendMail``: ``perform`` what is due, ``stop`` in the end.
 
-    ``endpoint`` is the smarthost, None when there is none: then mail stays owed. ``identity``
-    is the host name to greet with; ``time_ns`` the clock of the stream.
+    ``hops`` finds the way of mail, None when there is none: then mail stays owed. ``identity``
+    is the host name to greet with; ``key_of`` gives the stable name of an effect; ``time_ns``
+    is the clock of the stream.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the world that a test replaces
         self,
         *,
-        endpoint: IStreamClientEndpoint | None,
+        hops: NextHops | None,
         submit: Submit,
         open_blob: Callable[[Blob], BlobReader],
+        key_of: Callable[[EffectId], str],
         limits: Limits,
         identity: str,
         clock: IReactorTime,
         time_ns: Callable[[], int],
         chance: Chance,
     ) -> None:
-        self._endpoint = endpoint
+        self._hops = hops
         self._open_blob = open_blob
+        self._key_of = key_of
         self._limits = limits
         self._identity = identity
         self._clock = clock
         self._time_ns = time_ns
         self._chance = chance
         self._ends = Ends(submit, clock)
-        self._lanes = Lanes(self._lane, limits.outbox_deliveries_max, clock)
+        self._destinations = Destinations(self._lane, limits, clock)
         self._clients: set[SmtpClient] = set()
         self._connecting: set[Deferred[SmtpClient]] = set()
         self._warned = False
@@ -73,8 +100,10 @@ class MailOut:
 
     def perform(self, owed: Owed) -> None:
         """Send a message that is due, when its turn comes."""
-        if self._endpoint is not None:
-            self._lanes.add(owed)
+        mail = owed.effect
+        assert isinstance(mail, SendMail)
+        if self._hops is not None:
+            self._destinations.add(self._hops.destination_of(mail.recipient), owed)
         elif not self._warned:
             self._warned = True
             log.warn("mail is owed and there is no way out for it: set [mail] smarthost")
@@ -84,7 +113,7 @@ class MailOut:
 
         What was not sent, or whose end could not be handed in, stays owed.
         """
-        stopped = self._lanes.stop(self._limits.drain_timeout_s, self._cut)
+        stopped = self._destinations.stop(self._limits.drain_timeout_s, self._cut)
         self._ends.stop()
         for connecting in tuple(self._connecting):
             connecting.cancel()
@@ -97,37 +126,61 @@ class MailOut:
 
     # --- a lane: one connection, as long as there is mail for it ----------------------------
 
-    async def _lane(self, waiting: deque[Owed]) -> None:
+    async def _lane(self, queue: Queue) -> None:
         client: SmtpClient | None = None
+        taken = 0
         try:
-            while waiting:
-                owed = waiting.popleft()
-                client, result = await self._send(client, owed)
+            while (owed := await queue.take(taken)) is not None:
+                taken += 1
+                attempt = _Attempt(self._ends, owed)
+                client, result = await self._send(client, attempt, queue.name)
+                queue.worked(not isinstance(result, Transient) or result.begun)
                 # Only then the next: so few ends at a time can be lost in a crash.
-                await self._report(owed, result)
+                await self._report(attempt, result)
         finally:
             await self._part(client)
 
     async def _send(
-        self, client: SmtpClient | None, owed: Owed
+        self, client: SmtpClient | None, attempt: _Attempt, destination: str
     ) -> tuple[SmtpClient | None, Result]:
-        mail = owed.effect
-        assert isinstance(mail, SendMail)
+        """Send over the connection there is, or over a new one to the first hop that works."""
         if client is not None:
             if client.messages < self._limits.mail_out_messages_max:
-                result = await client.deliver(mail)
+                result = await self._deliver(client, attempt)
                 if not isinstance(result, Transient) or result.begun:
                     return client, result
             await self._part(client)
+        assert self._hops is not None
         try:
-            fresh = await self._connect()
-        except Exception as error:  # noqa: BLE001 - an endpoint may fail with anything
-            why = str(error) or type(error).__name__
-            return None, Transient(f"cannot connect: {why}", begun=False)
-        return fresh, await fresh.deliver(mail)
+            hops = await self._hops.find(destination)
+        except NoHop as none:
+            return None, Permanent(none.reply) if none.permanent else _not_begun(none.reply)
+        result = _not_begun("4.4.4 nobody takes mail there")
+        for hop in hops[: self._limits.mail_out_hops_max]:
+            try:
+                client = await self._connect(hop)
+            except Exception as error:  # noqa: BLE001 - an endpoint may fail with anything
+                why = str(error) or type(error).__name__
+                at = f" to {hop.name}" if hop.name else ""
+                result = _not_begun(f"4.4.1 cannot connect{at}: {why}")
+                continue
+            result = await self._deliver(client, attempt)
+            if not isinstance(result, Transient) or result.begun:
+                return client, result
+            await self._part(client)
+        return None, result
 
-    async def _connect(self) -> SmtpClient:
-        assert self._endpoint is not None
+    async def _deliver(self, client: SmtpClient, attempt: _Attempt) -> Result:
+        mail = attempt.owed.effect
+        assert isinstance(mail, SendMail)
+        if not await attempt.begin():
+            return _not_begun("the attempt could not be noted in the journal")
+        owed = attempt.owed
+        return await client.deliver(
+            completed(mail, self._key_of(owed.id), owed.since_ns, self._identity)
+        )
+
+    async def _connect(self, hop: Hop) -> SmtpClient:
         factory = Factory.forProtocol(
             partial(
                 SmtpClient,
@@ -138,8 +191,8 @@ class MailOut:
             )
         )
         factory.noisy = False
-        connecting = cast("Deferred[SmtpClient]", self._endpoint.connect(factory))
-        connecting.addTimeout(self._limits.mail_out_timeout_s, self._clock)
+        connecting = cast("Deferred[SmtpClient]", hop.endpoint.connect(factory))
+        connecting.addTimeout(self._limits.mail_out_connect_timeout_s, self._clock)
         self._connecting.add(connecting)
         try:
             client = await connecting
@@ -156,34 +209,37 @@ class MailOut:
 
     # --- ends -------------------------------------------------------------------------------
 
-    async def _report(self, owed: Owed, result: Result) -> None:
+    async def _report(self, attempt: _Attempt, result: Result) -> None:
         cut_off = isinstance(result, Transient) and (self._was_cut or not result.begun)
-        if cut_off and self._lanes.stopping:
-            return  # our doing, not the smarthost's: it is simply still owed
-        event = self._end_of(owed, result)
+        if attempt.is_void or (cut_off and self._destinations.stopping):
+            return  # our doing, not the server's: it is simply still owed
+        event = self._end_of(attempt, result)
         log.info(
             "mail {id} to {recipient}: {kind}: {reply}",
-            id=owed.id,
+            id=attempt.owed.id,
             recipient=event.recipient,
             kind=type(event).__name__,
             reply=event.reply,
         )
         await self._ends.hand_in(event)
 
-    def _end_of(self, owed: Owed, result: Result) -> MailSent | MailDelayed | MailFailed:
+    def _end_of(self, attempt: _Attempt, result: Result) -> MailSent | MailDelayed | MailFailed:
+        owed, number = attempt.owed, attempt.number
         mail = owed.effect
         assert isinstance(mail, SendMail)
+        before = owed.ambiguous or owed.sending
         about = (*owed.id, mail.recipient)
+        envelope = (*about, mail.reverse_path, mail.tag)
         if isinstance(result, Sent):
-            return MailSent(*about, mail.reverse_path, mail.tag, result.reply)
+            return MailSent(*envelope, result.reply, before)
         if isinstance(result, Permanent):
-            return MailFailed(*about, mail.reverse_path, mail.tag, result.reply)
-        attempts = owed.attempts + 1
+            return MailFailed(*envelope, result.reply, before)
         now_ns = self._time_ns()
         if now_ns - owed.since_ns >= self._limits.mail_out_lifetime_s * _NS:
-            reply = f"given up after {attempts} attempts, the last one: {result.reply}"
-            return MailFailed(*about, mail.reverse_path, mail.tag, reply)
-        return MailDelayed(*about, attempts, now_ns + self._pause_ns(attempts), result.reply)
+            reply = f"5.4.7 given up after {number} attempts, the last one: {result.reply}"
+            return MailFailed(*envelope, reply, before or result.ambiguous)
+        retry_ns = now_ns + self._pause_ns(number)
+        return MailDelayed(*about, number, retry_ns, result.reply, before or result.ambiguous)
 
     def _pause_ns(self, attempts: int) -> int:
         limits = self._limits
@@ -191,3 +247,7 @@ class MailOut:
         pause_s = min(limits.mail_out_retry_s << doublings, limits.mail_out_retry_max_s)
         # Up to a quarter sooner, so that what failed together does not come back together.
         return int(pause_s * _NS * (1 - self._chance.random() / 4))
+
+
+def _not_begun(reply: str) -> Transient:
+    return Transient(reply, begun=False)

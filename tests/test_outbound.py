@@ -1,0 +1,168 @@
+"""Mail out against real servers in each of their moods: one copy each, or it is said why not."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+from edge_kit import wait_until
+from happy.event import MailDelayed, MailFailed, MailSent
+from happy.wire.next_hop import Hop, Smarthost
+from mail_kit import LISTS, entries, swaks
+from outbound_kit import Post, smtp_sink
+
+
+def smarthost(port):
+    return Smarthost(TCP4ClientEndpoint(reactor, "127.0.0.1", port))
+
+
+def only_copy(messages):
+    (message,) = messages
+    assert b"\nHello.\n" in message.replace(b"\r\n", b"\n")
+    return message
+
+
+@pytest.mark.parametrize("way", ["-r", "-Q", "-q"])
+@pytest.mark.parametrize("command", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "."])
+def test_trouble_for_now_is_tried_again_and_sent_once(tmp_path, way, command):
+    """smtp-sink answers 4xx (-r), 421 (-Q) or nothing (-q): later it is sent, in one copy."""
+    with smtp_sink(tmp_path / "bad", way, command) as bad:
+        post = Post(smarthost(bad.port))
+        post.owe("bob@x.example")
+        (delayed,) = post.wait_for_ends(1)
+    assert isinstance(delayed, MailDelayed)
+    assert delayed.ambiguous is (way == "-q" and command == ".")
+    (owed,) = post.outbox
+    assert owed.state == ("ambiguous" if delayed.ambiguous else "retry")
+    with smtp_sink(tmp_path / "good", port=bad.port) as good:
+        post.go_on_to_the_next_attempt()
+        _, sent = post.wait_for_ends(2)
+        only_copy(good.messages)
+    assert isinstance(sent, MailSent)
+    assert sent.ambiguous is delayed.ambiguous
+    assert len(post.outbox) == 0
+    post.close()
+
+
+@pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "."])
+def test_a_refusal_for_good_fails_at_once(tmp_path, command):
+    """smtp-sink answers 5xx (-f): MailFailed, at the first attempt, with the server's word."""
+    with smtp_sink(tmp_path / "sink", "-f", command) as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (failed,) = post.wait_for_ends(1)
+        post.close()
+    assert isinstance(failed, MailFailed)
+    assert failed.reply.startswith("500 5.3.0 ")
+    assert not failed.ambiguous
+    assert len(post.outbox) == 0
+
+
+class SilentAfterDot:
+    """A server that takes a whole message and says nothing; the second time it answers.
+
+    What it has taken stays taken, as with a server whose answer was lost on the way. It hangs
+    up, or ``waits`` until the other side does.
+    """
+
+    def __init__(self, *, waits):
+        self.taken = []
+        self._waits = waits
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        for answer in (None, b"250 2.0.0 taken\r\n"):
+            connection, _ = self._listening.accept()
+            with connection, connection.makefile("rwb", buffering=0) as line:
+                line.write(b"220 mx.example\r\n")
+                while (said := line.readline()) and not said.startswith(b"DATA"):
+                    line.write(b"250 ok\r\n")
+                line.write(b"354 go on\r\n")
+                message = b""
+                while (said := line.readline()) != b".\r\n":
+                    message += said
+                self.taken.append(message)
+                if answer:
+                    line.write(answer)
+                if answer or self._waits:
+                    line.readline()
+
+    def close(self):
+        self._listening.close()
+
+
+def test_a_connection_that_is_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id():
+    """RFC 1047: two copies, one Message-ID; both ends say that there may be two."""
+    server = SilentAfterDot(waits=False)
+    post = Post(smarthost(server.port))
+    post.owe("bob@x.example")
+    post.wait_for_ends(1)
+    assert [owed.state for owed in post.outbox] == ["ambiguous"]
+    post.go_on_to_the_next_attempt()
+    delayed, sent = post.wait_for_ends(2)
+    post.close()
+    server.close()
+    assert isinstance(delayed, MailDelayed)
+    assert isinstance(sent, MailSent)
+    assert delayed.ambiguous
+    assert sent.ambiguous
+    first, second = server.taken
+    assert first == second
+    assert re.findall(rb"(?m)^Message-ID: <(.*)>\r$", first) == [b"1-0@y.example"]
+
+
+def test_a_kill_while_a_message_is_sent_leaves_it_ambiguous(container):
+    """Promise 6: after ``kill -9`` behind the dot, it is sent again with its id, and called so."""
+    server = SilentAfterDot(waits=True)
+    house = container(LISTS.format(port=0, smarthost=server.port)).start()
+    swaks(house.port("lists", "smtp"), "--to", "dev-subscribe@lists.example", "--from", "a@x.org")
+    wait_until(lambda: server.taken, "the message is at the server")
+    house.kill()
+    house.start()
+    wait_until(lambda: entries(house, "happy.MailSent"), "it is sent")
+    house.stop()
+    server.close()
+    assert [begun["attempt"] for begun in entries(house, "happy.MailSending")] == [1, 2]
+    (sent,) = entries(house, "happy.MailSent")
+    assert sent["ambiguous"] is True
+    first, second = server.taken
+    assert first == second
+    assert len(re.findall(rb"(?mi)^Message-ID: ", first)) == 1
+
+
+class ByDomain:
+    """Each domain has a server of its own on this machine."""
+
+    def __init__(self, **ports):
+        self._ports = ports
+
+    def destination_of(self, recipient):
+        return recipient.partition("@")[2]
+
+    def find(self, destination):
+        port = self._ports[destination]
+        return succeed((Hop(TCP4ClientEndpoint(reactor, "127.0.0.1", port)),))
+
+
+def test_one_stuck_destination_delays_no_other(tmp_path):
+    """While smtp-sink keeps one destination waiting at the dot (-w), another gets all its mail."""
+    with (
+        smtp_sink(tmp_path / "slow", "-w", "600") as slow,
+        smtp_sink(tmp_path / "quick") as quick,
+    ):
+        post = Post(ByDomain(slow=slow.port, quick=quick.port), drain_timeout_s=1)
+        post.owe(*[f"a{n}@slow" for n in range(50)], *[f"b{n}@quick" for n in range(50)])
+        ends = post.wait_for_ends(50)
+        assert {event.recipient for event in ends} == {f"b{n}@quick" for n in range(50)}
+        assert all(isinstance(event, MailSent) for event in ends)
+        assert len(quick.messages) == 50
+        post.close()
+    assert {owed.state for owed in post.outbox} == {"pending", "sending"}
