@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import shutil
 import subprocess
@@ -19,40 +18,30 @@ import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.table import Table
-from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.python.failure import Failure
-from ways import FLOOR, OURS, PEERS, VERSIONS, WAYS, Way
+from ways import FLOOR, OURS, PEERS, VERSIONS, WAYS
 
 from happy.app import App, definition_of, handles
-from happy.apply import Machine
-from happy.codec import EventDecoder, encode
-from happy.event import Exchange, event
-from happy.journal.disk import FileDisk
-from happy.journal.replay import Reader
-from happy.limits import Limits
-from happy.opening import replay_frame
+from happy.bench.appends import RECORD_BYTES, appends_us
+from happy.bench.clients import SOURCE, Clients, run_on_reactor
+from happy.bench.figures import spread
+from happy.bench.machine import MEMORY_TYPES, file_system_of, machine_of
+from happy.bench.reopening import reopened
+from happy.codec import encode
+from happy.event import event
 from happy.state import state
-from happy.stream import Stream
-from happy.world import real_world
 
-reactor: Any = real_reactor  # its interfaces are found at run time
-
-SOURCE: Final = "benchmark"
-RECORD_BYTES: Final = 256
 BATCHES: Final = (1, 64)
 CLIENTS: Final = (1, 64, 1_024)
 TURN_APPENDS: Final = 25
-TURN_EVENTS: Final = {1: 25, 64: 1_280, 1_024: 5_120}
+REOPENING_S: Final = 1.0
 WARM_UP_TURNS: Final = 2
 SYNCS_APPENDS: Final = 100  # of each, counted by strace
-MEMORY_FILE_SYSTEMS: Final = {"tmpfs", "ramfs"}
 SYNC_CALLS: Final = "fsync,fdatasync,msync,sync_file_range"
 
 
@@ -85,98 +74,12 @@ class Notes(App):
         return state.notes
 
 
-class TimedDisk(FileDisk):
-    """A disk that takes the time of its syncs."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.syncs_us: list[float] = []
-
-    def sync(self, name: str) -> None:
-        """Sync, and remember how long it took."""
-        start = time.perf_counter_ns()
-        super().sync(name)
-        self.syncs_us.append((time.perf_counter_ns() - start) / 1e3)
-
-
-class Clients:
-    """A stream of its own on the reactor, and what its clients hear."""
-
-    def __init__(self, directory: Path, count: int) -> None:
-        self.count = count
-        self.latencies_us: list[float] = []
-        self.beyond_us: list[float] = []
-        """Of a lone client: what each answer took beyond the sync that it waited for."""
-        self.events = 0
-        self.syncs = 0
-        self.seconds = 0.0
-        self.directory = directory / f"stream-{count}"
-        self._left = self._unanswered = self._ready = 0
-        self._done: Deferred[None] = Deferred()
-        self._disk = TimedDisk(self.directory)
-        world, self._thread = real_world(reactor, str(count))
-        self._stream = Stream("notes", definition_of(Notes), self._disk, world, Limits())
-        self._stream.open()
-        room = RECORD_BYTES - len(encode(Note(b""), SOURCE))
-        self._note = Note(random.randbytes(room))
-        assert len(encode(self._note, SOURCE)) == RECORD_BYTES
-        self._thread.start()
-
-    @inlineCallbacks
-    def turn(self, *, counts: bool) -> Generator[Deferred[Any], Any, None]:
-        """Have the clients submit, each one event after the other, until all are answered."""
-        before = len(self.latencies_us), len(self.beyond_us)
-        self._disk.syncs_us.clear()
-        self._left = self._unanswered = TURN_EVENTS[self.count]
-        self._done = Deferred()
-        self._ready = self.count
-        start = time.perf_counter()
-        self._submit()
-        yield self._done
-        if counts:
-            self.seconds += time.perf_counter() - start
-            self.events += TURN_EVENTS[self.count]
-            self.syncs += len(self._disk.syncs_us)
-        else:
-            del self.latencies_us[before[0] :], self.beyond_us[before[1] :]
-
-    def _submit(self) -> None:
-        ready, self._ready = min(self._ready, self._left), 0
-        self._left -= ready
-        for _ in range(ready):
-            start_ns = time.perf_counter_ns()
-            answer = self._stream.submit(self._note, Exchange(SOURCE))
-            answer.addCallback(self._answered, start_ns)
-
-    def _answered(self, _: object, start_ns: int) -> None:
-        took_us = (time.perf_counter_ns() - start_ns) / 1e3
-        self.latencies_us.append(took_us)
-        if self.count == 1:
-            self.beyond_us.append(took_us - self._disk.syncs_us[-1])
-        if not self._ready:
-            # A peer's next words come in a later turn of the reactor.
-            reactor.callLater(0, self._submit)
-        self._ready += 1
-        self._unanswered -= 1
-        if not self._unanswered:
-            self._done.callback(None)
-
-    @inlineCallbacks
-    def close(self) -> Generator[Deferred[Any], Any, None]:
-        """Close the stream in good order."""
-        yield self._stream.close()
-        self._thread.stop()
-
-
-def replayed_per_s(directory: Path) -> float:
-    """Return how many events a second a journal is replayed with."""
-    definition = definition_of(Notes)
-    decoder = EventDecoder(definition.events)
-    machine = Machine(definition, b"", random.Random)
-    start = time.perf_counter()
-    for frame in Reader(FileDisk(directory), cut=False).frames():
-        replay_frame(machine, decoder, frame)
-    return machine.seq / (time.perf_counter() - start)
+def clients_of(directory: Path, count: int) -> Clients:
+    """Return clients that submit notes, each a record of so many bytes."""
+    room = RECORD_BYTES - len(encode(Note(b""), SOURCE))
+    note = Note(os.urandom(room))
+    assert len(encode(note, SOURCE)) == RECORD_BYTES
+    return Clients(directory, count, Notes, note)
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -188,10 +91,10 @@ def measure(directory: Path, seconds: float) -> Generator[Deferred[Any], Any, di
     ways = {name: way(directory) for name, way in WAYS.items()}
     taken: dict[tuple[str, int], list[float]] = {(n, b): [] for n in ways for b in BATCHES}
     streams: list[Clients] = []
-    load = os.getloadavg()[0]
+    machine = machine_of(directory)
     turns = 0
     try:
-        streams += (Clients(directory, count) for count in CLIENTS)
+        streams += (clients_of(directory, count) for count in CLIENTS)
         end = time.monotonic() + seconds
         while turns <= WARM_UP_TURNS or time.monotonic() < end:
             counts = turns >= WARM_UP_TURNS
@@ -208,71 +111,16 @@ def measure(directory: Path, seconds: float) -> Generator[Deferred[Any], Any, di
             way.close()
         for stream in streams:
             yield stream.close()
-    replayed = replayed_per_s(streams[-1].directory)
+    replayed = reopened(streams[-1].directory, definition_of(Notes), REOPENING_S)
     return {
-        "machine": machine_of(directory, load),
+        "machine": {**machine, **VERSIONS},
         "turns": turns - WARM_UP_TURNS,
         "appends": [
             {"way": name, "batch": batch, **spread(times)} for (name, batch), times in taken.items()
         ],
-        "streams": [stream_figures(stream) for stream in streams],
-        "replayed_per_s": round(replayed),
+        "streams": [stream.figures() for stream in streams],
+        "replayed_per_s": round(replayed["events_per_s"]),
     }
-
-
-def appends_us(way: Way, batch: int, times: int) -> list[float]:
-    """Return how long each of some appends took."""
-    records = [random.randbytes(RECORD_BYTES) for _ in range(batch)]
-    found = []
-    for _ in range(times):
-        start = time.perf_counter_ns()
-        way.append(records)
-        found.append((time.perf_counter_ns() - start) / 1e3)
-    return found
-
-
-def spread(times_us: list[float]) -> dict[str, float]:
-    """Return the median and the 99th percentile."""
-    return {
-        "p50_us": round(median(times_us), 1),
-        "p99_us": round(quantiles(times_us, n=100)[98], 1),
-    }
-
-
-def stream_figures(clients: Clients) -> dict[str, float]:
-    """Return what the clients of a stream heard."""
-    figures = {
-        "clients": clients.count,
-        **spread(clients.latencies_us),
-        "events_per_sync": round(clients.events / clients.syncs, 1),
-        "events_per_s": round(clients.events / clients.seconds),
-    }
-    if clients.beyond_us:
-        figures["beyond_sync_p50_us"] = spread(clients.beyond_us)["p50_us"]
-    return figures
-
-
-def machine_of(directory: Path, load: float) -> dict[str, Any]:
-    """Return what the figures were taken on, and how busy it was before."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        **VERSIONS,
-        "file_system": file_system_of(directory),
-        "load": round(load, 2),
-    }
-
-
-def file_system_of(directory: Path) -> str:
-    """Return the type of the file system that a directory is on."""
-    found = subprocess.run(
-        ["df", "--output=fstype", directory],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return found.stdout.split()[-1]
 
 
 # --- saying --------------------------------------------------------------------------------------
@@ -391,7 +239,7 @@ def main(
         append_only(directory, *only)
         return
     kind = file_system_of(directory)
-    if kind in MEMORY_FILE_SYSTEMS:
+    if kind in MEMORY_TYPES:
         raise click.UsageError(f"{directory} is in memory ({kind}): nothing there is durable")
     folder = Path(tempfile.mkdtemp(prefix="happy-journal-", dir=directory))
     try:
@@ -403,18 +251,7 @@ def main(
 
 def _measured(directory: Path, seconds: float, *, as_json: bool) -> bool:
     """Measure on the reactor and print; return whether all bounds held."""
-    found: list[Any] = []
-
-    def begin() -> None:
-        done = measure(directory, seconds)
-        done.addBoth(found.append)
-        done.addBoth(lambda _: reactor.stop())
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    (figures,) = found
-    if isinstance(figures, Failure):
-        figures.raiseException()
+    figures = run_on_reactor(lambda: measure(directory, seconds))
     bounds = bounds_of(figures)
     if as_json:
         print(json.dumps({**figures, "bounds": dict(bounds)}, indent=2))

@@ -32,6 +32,8 @@ from typing import IO, Any, Final
 import click
 import msgspec
 
+from happy.bench.children import cpu_s
+from happy.bench.machine import MEMORY_TYPES, cores, file_system_of
 from happy.codec import encode, encode_all
 from happy.examples.numbers import COUNT_MAX, Next
 from happy.journal.appender import Appender, create_journal
@@ -51,7 +53,6 @@ IN_FLIGHT: Final = 12
 """Batches that the maker does not wait for."""
 FRAME_BATCHES_MAX: Final = 2
 PIECE_BYTES: Final = 1024 * 1024
-MEMORY_FILE_SYSTEMS: Final = {"tmpfs", "ramfs"}
 SYNC_ROUND_S: Final = 0.5
 
 
@@ -249,12 +250,12 @@ def one_round(
         command += ["--seconds", str(seconds), "--batch", str(batch_events)]
         command += ["--distinct"] if distinct else []
         pin(core.pid, -1)
-        core_s, order_s = cpu_s_of(core.pid), time.process_time()
+        core_s, order_s = cpu_s(core.pid), time.process_time()
         with subprocess.Popen(command, pass_fds=[its.fileno()], stdout=subprocess.PIPE) as maker:
             its.close()
             order.run()
             order_s = time.process_time() - order_s
-            core_s = cpu_s_of(core.pid) - core_s
+            core_s = cpu_s(core.pid) - core_s
             said = json.loads(_pipe(maker.stdout).read())
     ours.close()
     numbers = said["events"]
@@ -277,14 +278,8 @@ def pin(pid: int, which: int) -> None:
     os.sched_setaffinity(pid, {CORES[which]})
 
 
-CORES: Final = sorted(os.sched_getaffinity(0))
+CORES: Final = cores()
 """The first is for the maker and the order, the last for the core."""
-
-
-def cpu_s_of(pid: int) -> float:
-    """Return what time of the processor a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def proof(directory: Path) -> bool:
@@ -349,7 +344,7 @@ def main(  # noqa: PLR0913 - one for each option
         make(socket.socket(fileno=maker), seconds, Maker(batch, distinct=distinct))
         return
     kind = file_system_of(directory)
-    if kind in MEMORY_FILE_SYSTEMS:
+    if kind in MEMORY_TYPES:
         raise click.UsageError(f"{directory} is in memory ({kind}): nothing is durable there")
     if syncs:
         sys.exit(0 if proof(directory) else 1)
@@ -371,12 +366,6 @@ def main(  # noqa: PLR0913 - one for each option
 
 def _cell(value: float | str, width: int) -> str:
     return f"{value:>{width}}" if isinstance(value, str) else f"{value:>{width},}"
-
-
-def file_system_of(directory: Path) -> str:
-    """Return the type of the file system that a directory is on."""
-    command = ["stat", "--file-system", "--format=%T", directory]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

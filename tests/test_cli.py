@@ -80,6 +80,7 @@ def test_a_command_line_that_is_not_understood_is_status_64(arguments):
         ["backup"],
         ["restore"],
         ["schema"],
+        ["bench"],
     ],
 )
 def test_every_command_has_json_and_tells_its_statuses(command):

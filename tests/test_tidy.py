@@ -31,6 +31,7 @@ FLOORS = {
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "items", "schema", "journal.snapshot_format",
+        "bench.figures", "bench.model",
         "split.batches", "split.frame_stream", "split.outcome_frame",
     ],
     "disk": ["journal"],

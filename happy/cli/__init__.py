@@ -10,6 +10,7 @@ from __future__ import annotations
 import click
 
 from happy.cli.backup import backup
+from happy.cli.bench import bench
 from happy.cli.check import check
 from happy.cli.diff import diff
 from happy.cli.filter import core
@@ -55,6 +56,7 @@ for _command in (
     snapshot,
     quarantine,
     core,
+    bench,
 ):
     main.add_command(_command)
 

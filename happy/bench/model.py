@@ -1,0 +1,176 @@
+"""How it grows, on paper: a few constants of a machine, and what follows from them.
+
+Closed loop: each of ``clients`` asks again when it was answered, so by Little's law their number
+is throughput times response time. A response takes one wait for the disk, a constant amount of
+work for its batch, and the work for every event that is in the machine at the same time, which
+at the bottleneck is done one after the other::
+
+    response = sync + batch + event * clients
+    throughput = clients / response
+
+One client gets ``1 / (sync + batch + event)``; many get ``1 / event``, however slow the disk: it
+is asked once for all of them. ``event`` is the demand at the bottleneck, that is the largest of
+the work for an event at a station divided by the processors that share it (Denning and Buzen,
+"The Operational Analysis of Queueing Network Models", 1978).
+
+A restart takes time for each row of the snapshot and for each event behind it, and memory is
+a constant for each row; see ``Line``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+INLINE: Final = "the one process"
+FRONTS: Final = "the fronts"
+CONTAINER: Final = "the container, which orders and applies"
+PROCESSORS: Final = "the processors, all of them together"
+DISK: Final = "the disk's sync"
+
+
+@frozen
+class Line:
+    """Something that grows in a line: ``base + each * count``."""
+
+    base: float
+    each: float
+
+    @classmethod
+    def through(cls, points: Iterable[tuple[float, float]]) -> Line:
+        """Return the line with the least squares of relative errors, its base not below zero.
+
+        ``points`` are counts with what was measured, at least two of different counts, all above
+        zero; relative, because a decade should not outweigh those before it.
+        """
+        given = [(x, y, 1 / (y * y)) for x, y in points]
+        weight = sum(w for _, _, w in given)
+        x_mean = sum(w * x for x, _, w in given) / weight
+        y_mean = sum(w * y for _, y, w in given) / weight
+        spread = sum(w * (x - x_mean) ** 2 for x, _, w in given)
+        if not spread:
+            raise ValueError("a line needs two counts that differ")
+        each = sum(w * (x - x_mean) * (y - y_mean) for x, y, w in given) / spread
+        base = y_mean - each * x_mean
+        if base < 0:  # no time is less than none: the best line through zero
+            ratios = [(x / y, 1.0) for x, y, _ in given]
+            return cls(0.0, sum(r for r, _ in ratios) / sum(r * r for r, _ in ratios))
+        return cls(base, each)
+
+    def at(self, count: float) -> float:
+        """Return what the line says of a count."""
+        return self.base + self.each * count
+
+
+def response_line(measured: Iterable[tuple[int, float]]) -> Line:
+    """Return the response time in us by clients, of clients and their events a second."""
+    return Line.through((clients, clients / per_s * 1e6) for clients, per_s in measured)
+
+
+def throughput(response: Line, clients: int) -> float:
+    """Return the events a second that so many clients get."""
+    return clients / response.at(clients) * 1e6
+
+
+def worst_error(pairs: Iterable[tuple[float, float]]) -> float:
+    """Return the largest relative error of predictions, each beside what was measured."""
+    return max(abs(predicted / measured - 1) for predicted, measured in pairs)
+
+
+@frozen
+class Work:
+    """What an event costs at each station, in us of a processor, and what a batch waits for."""
+
+    front_us: float
+    """Reading a request and writing its answer; encoding the event."""
+    container_us: float
+    """Order, journal, machine."""
+    wait_us: float
+    """The sync, and what is done once for a batch."""
+
+
+@frozen
+class Prediction:
+    """What is to be expected, and what stands in the way of more."""
+
+    fronts: int
+    cores: int
+    clients: int
+    per_s: float
+    bottleneck: str
+
+
+def predict(work: Work, *, fronts: int, cores: int, clients: int) -> Prediction:
+    """Return the throughput of so many fronts on so many cores; no fronts: all in one process."""
+    both_us = work.front_us + work.container_us
+    if fronts:
+        demands = {
+            FRONTS: work.front_us / min(fronts, cores),
+            CONTAINER: work.container_us,
+            PROCESSORS: both_us / cores,
+        }
+    else:
+        demands = {INLINE: both_us}
+    demand_us = max(demands.values())
+    slowest = next(name for name, value in demands.items() if value == demand_us)
+    response = Line(work.wait_us, demand_us)
+    waits_more = work.wait_us > demand_us * clients
+    return Prediction(
+        fronts, cores, clients, throughput(response, clients), DISK if waits_more else slowest
+    )
+
+
+def best_fronts(work: Work, *, cores: int, clients: int) -> Prediction:
+    """Return the fewest fronts, or none, that get within 1 % of the most on so many cores."""
+    tried: Sequence[Prediction] = [
+        predict(work, fronts=fronts, cores=cores, clients=clients) for fronts in range(cores + 1)
+    ]
+    most = max(one.per_s for one in tried)
+    return next(one for one in tried if one.per_s >= 0.99 * most)
+
+
+def limit_of(server_busy: float, load_busy: float, *, shared: bool) -> str:
+    """Return what kept a measured server from more, by how busy its core and the load's were.
+
+    Both are shares of one core, 0 to 1; ``shared`` when there is only one.
+    """
+    if shared:
+        return "server and load share one core"
+    if load_busy >= _BUSY and load_busy > server_busy:
+        return "the load generator's core: the server can do more"
+    if server_busy >= _BUSY:
+        return "the server's core"
+    return "waiting for the disk, or other work on this machine"
+
+
+_BUSY: Final = 0.9
+
+
+# --- from what was measured ----------------------------------------------------------------------
+
+
+def work_of(rows: Sequence[Mapping[str, Any]]) -> Work:
+    """Return the constants that the rows of ``happy bench`` come to.
+
+    The order without a door shows the container's work; what HTTP takes beyond that, a front can
+    take over. Both are processor times with many clients, so that no batch is small. What the
+    hand-over from a front costs is not in it: that is on top.
+    """
+    orders = [row["cpu_us"] for row in rows if row["what"] == "order" and row["clients"] > 1]
+    asked = [row for row in rows if row["what"] == "POST /next"]
+    sync_us = next(row["p50_us"] for row in rows if row["what"] == "sync")
+    container_us = min(orders)
+    whole_us = min(row["cpu_us"] for row in asked if row["clients"] > 1)
+    response = response_line((row["clients"], row["per_s"]) for row in asked)
+    return Work(
+        round(max(whole_us - container_us, 0.0), 2),
+        round(container_us, 2),
+        round(max(response.base, sync_us), 1),
+    )
+
+
+def predictions_of(work: Work, cores: Iterable[int], clients: int) -> list[Prediction]:
+    """Return what is to be expected of machines with so many cores, and with how many fronts."""
+    return [best_fronts(work, cores=count, clients=clients) for count in cores]
