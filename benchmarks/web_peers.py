@@ -24,7 +24,7 @@ HERE: Final = Path(__file__).parent
 APPLICATIONS: Final = HERE / "peers"
 PACKAGES: Final = (
     "uvicorn", "httptools", "uvloop", "granian", "fastapi", "redis[hiredis]", "asyncpg",
-    "gunicorn", "flask",
+    "gunicorn", "flask", "aiosmtpd",
 )  # fmt: skip
 START_S: Final = 60.0
 STOP_S: Final = 10.0
