@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from happy.errors import HappyError
 from happy.wire import smtp_reply as say
+from happy.wire.sending import send
 from happy.wire.smtp_reader import CommandReader, EndlessLine, LineTooLong, MessageReader
 from happy.wire.smtp_reply import Reply, reply_to
 
@@ -227,9 +228,13 @@ class SmtpConnection(ESMTP):
     def sendCode(self, code: int, message: bytes = b"") -> None:
         """Write one reply, of several lines when ``message`` has several; the peer is next."""
         *lines, last = message.split(b"\n")
-        self.transport.write(
-            b"".join(b"%d-%b\r\n" % (code, line) for line in lines) + b"%d %b\r\n" % (code, last)
-        )
+        reply = b"%d %b\r\n" % (code, last)
+        if lines:
+            reply = b"".join(b"%d-%b\r\n" % (code, line) for line in lines) + reply
+        if self.input_waits:
+            self.transport.write(reply)  # it goes with those that follow (RFC 2920 section 3.2)
+        else:
+            send(self.transport, reply)
         self._start_step_clock(self.factory.limits.smtp_command_timeout_s)
 
     def answer(self, reply: Reply) -> None:
