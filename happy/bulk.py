@@ -1,8 +1,9 @@
 """Decoding many records in one go: a whole frame, at a fraction of the price of one by one.
 
 For each kind of event there is a class whose tag is the event's name, and whose fields are those
-of a record, the body's class among them; so one call of the decoder makes all events of a frame.
-Records with the same bytes are the same event, which cannot change, and are decoded once.
+of a record, the body's class among them; so one call makes an event, and ``map`` all of a frame.
+Records with the same bytes are the same event, which cannot change, and are decoded once. Read
+one by one, a record ends where it ends; so what is lost is looked for in all of them together.
 
 It is as strict as reading one by one (``happy.reading``), and explains nothing: where anything is
 not as the present classes have it, nothing is returned, and the records are to be read singly.
@@ -11,7 +12,7 @@ not as the present classes have it, nothing is returned, and the records are to 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, Final, Literal
@@ -22,7 +23,6 @@ from happy.event import Happened, Retired
 from happy.strict_twin import strict_twin
 
 _ARRAY_32: Final = b"\xdd"
-_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class BulkReader:
@@ -35,44 +35,54 @@ class BulkReader:
             for kind, cls in events.items()
             if cls is not Retired and versions[kind[0]] == 1
         }
-        self._decode = _decoder(present)
-        self._check = _decoder({kind: strict_twin(cls) for kind, cls in present.items()})
+        records = [_record(name, version, cls) for (name, version), cls in present.items()]
+        twins = [_twin(name, cls) for (name, _), cls in present.items()]
+        self._decode: Callable[[bytes], Happened] = _decoder(_any_of(records))
+        self._check = _decoder(list[_any_of(twins)])  # type: ignore[misc]
 
     def read(self, records: Sequence[bytes]) -> Sequence[Happened] | None:
         """Return what records say, in their order; None when one must be read by itself."""
         different = dict.fromkeys(records)
-        data = b"".join((_ARRAY_32, len(different).to_bytes(4, "big"), *different))
         try:
-            happened = self._decode(data)
-            self._check(data)
-            if _split(data) != list(map(msgspec.Raw, different)):
-                return None  # a record ends where another should begin
+            happened = list(map(self._decode, different))
+            self._check(b"".join((_ARRAY_32, len(different).to_bytes(4, "big"), *different)))
         except (ValueError, msgspec.MsgspecError):
             return None
         if len(different) == len(records):
             return happened
+        if len(different) == 1:
+            return happened * len(records)
         of = dict(zip(different, happened, strict=True))
         return list(map(of.__getitem__, records))
 
 
-def _decoder(events: Mapping[tuple[str, int], type]) -> Callable[[bytes], list[Any]]:
-    """Return what decodes an array of records; nothing but the tag tells their types."""
-    records = [
-        msgspec.defstruct(
-            cls.__name__,
-            [
-                ("version", Literal[version]),
-                ("event", cls),
-                ("source", str, ""),
-                ("key", str | None, None),
-                ("fingerprint", bytes | None, None),
-            ],
-            tag=name,
-            array_like=True,
-            frozen=True,
-            gc=False,
-        )
-        for (name, version), cls in events.items()
-    ]
-    any_of_them: Any = reduce(or_, records)
-    return msgspec.msgpack.Decoder(list[any_of_them]).decode
+def _decoder(cls: Any) -> Callable[[bytes], Any]:
+    return msgspec.msgpack.Decoder(cls).decode
+
+
+def _record(name: str, version: int, cls: type) -> type:
+    """Return the type of the records of a kind; nothing but the tag tells one from another."""
+    return msgspec.defstruct(
+        cls.__name__,
+        [
+            ("version", Literal[version]),
+            ("event", cls),
+            ("source", str, ""),
+            ("key", str | None, None),
+            ("fingerprint", bytes | None, None),
+        ],
+        tag=name,
+        array_like=True,
+        frozen=True,
+        gc=False,
+    )
+
+
+def _twin(name: str, cls: type) -> type:
+    """Return the type in which only the bodies of such records are looked at, strictly."""
+    fields = [("version", int), ("event", strict_twin(cls))]
+    return msgspec.defstruct(cls.__name__, fields, tag=name, array_like=True, gc=False)
+
+
+def _any_of(records: Iterable[type]) -> Any:
+    return reduce(or_, records)
