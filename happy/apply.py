@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from happy.marks import DigestMark
 
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
+_NOTHING: Final = Reply(None)
 # One look for all the other events.
 _OURS: Final = frozenset((Configured, Scheduled, ScheduleFired, *SETTLING))
 
@@ -145,6 +146,7 @@ class Machine:
         outcomes: list[Outcome] = []
         add, handlers, read, state = outcomes.append, self._plain, self._read, self.state
         context, undo, log = self._context, self._undo, self._log
+        context.used = True  # whatever its last event was, this is another moment
         seq = self.seq
         for one in happened:
             seq += 1
@@ -152,19 +154,24 @@ class Machine:
             handler = handlers.get(type(event))
             if handler is None or one.key is not None:
                 add(self._keyed(seq, time_ns, one))
+                context.used = True
             else:
-                undo.saved = read(state)
+                if read is not None:
+                    undo.saved = read(state)
                 log.mark = len(log)
                 try:
-                    context.enter(seq, time_ns)
+                    if context.used:
+                        context.enter(seq, time_ns)
+                    else:
+                        context.seq = seq
                     value = handler(state, event, context)
                     if type(value) not in _PLAIN:
                         _check_reply(value)
-                    if context.owed or context.cancelled:
+                    if context.used and (context.owed or context.cancelled):
                         self._settle_up()
                     elif log.deleted or log.broken is not None:
                         undo.commit()
-                    add(Reply(value))
+                    add(_NOTHING if value is None else Reply(value))
                 except BaseException as error:  # noqa: BLE001 - raised again when no outcome
                     add(self._undone(seq, error))
             self.seq = seq

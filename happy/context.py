@@ -30,14 +30,15 @@ class Context:
         "_outbox",
         "_random",
         "_random_of",
+        "_recipient",
         "cancelled",
         "domains",
         "due_ns",
         "owed",
-        "recipient",
         "seq",
         "settings",
         "time_ns",
+        "used",
     )
 
     def __init__(self, random_of: Callable[[int], Any], outbox: Outbox) -> None:
@@ -46,7 +47,6 @@ class Context:
         self._random: Any = None
         self.settings: Any = None
         self.domains: tuple[str, ...] = ()
-        self.recipient = ""
         self.owed: list[Owed] = []
         self.cancelled: tuple[EffectId, ...] = ()
         self.enter(0, 0)
@@ -57,14 +57,28 @@ class Context:
         self.domains = domains
 
     def enter(self, seq: int, time_ns: int, due_ns: int | None = None) -> None:
-        """Make ready for the next event; for the machine."""
+        """Make ready for the next event; for the machine.
+
+        Where an event left it not ``used``, it is enough to put the next one's seq in.
+        """
         self.seq = seq
         self.time_ns = time_ns
         self.due_ns = due_ns
-        self.recipient = ""
+        self._recipient = ""
         self.owed = []
         self.cancelled = ()
         self._random = None
+        self.used = due_ns is not None
+
+    @property
+    def recipient(self) -> str:
+        """The address that a mail route matched; empty when none did."""
+        return self._recipient
+
+    @recipient.setter
+    def recipient(self, address: str) -> None:
+        self._recipient = address
+        self.used = True
 
     @property
     def time(self) -> datetime:
@@ -80,6 +94,7 @@ class Context:
     def random(self) -> Any:
         """A ``random.Random`` of this event's own; the same numbers on every replay."""
         if self._random is None:
+            self.used = True
             self._random = self._random_of(self.seq)
         return self._random
 
@@ -151,6 +166,7 @@ class Context:
             owed = self._outbox.get((event_seq, n))
         if owed is None or not isinstance(owed.effect, Timer) or owed.id in self.cancelled:
             return False
+        self.used = True
         self.cancelled = (*self.cancelled, owed.id)
         return True
 
@@ -159,6 +175,7 @@ class Context:
         return self._owe(Timer(event), due_ns)
 
     def _owe(self, effect: Effect, due_ns: int) -> EffectId:
+        self.used = True
         effect_id = (self.seq, len(self.owed))
         self.owed.append(Owed(effect_id, effect, self.time_ns, due_ns))
         return effect_id

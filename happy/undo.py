@@ -37,6 +37,7 @@ class Undo:
         self._tables: dict[str, Table[Any, Any]] = {name: getattr(root, name) for name in tables}
         self.log = Log()
         self.read = _reader(self._fields)
+        """What reads the fields; None when there are none."""
         self.saved: tuple[Any, ...] = ()
         """The fields as ``read`` returned them when this event began."""
         for rows in self._tables.values():
@@ -44,7 +45,8 @@ class Undo:
 
     def save(self) -> None:
         """Remember the state as it is."""
-        self.saved = self.read(self._root)
+        if self.read is not None:
+            self.saved = self.read(self._root)
         self.log.mark = len(self.log)
 
     def commit(self) -> None:
@@ -141,7 +143,7 @@ def parts_of(root: Any, sums: Mapping[str, tuple[int, int, str]]) -> list[Any]:
     return [(name, sums[name] if name in sums else getattr(root, name)) for name in names]
 
 
-def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
     if not names:
-        return lambda _root: ()
+        return None
     return attrgetter(*names) if len(names) > 1 else attrgetter(*names, *names)
