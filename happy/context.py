@@ -49,6 +49,8 @@ class Context:
         self.domains: tuple[str, ...] = ()
         self.owed: list[Owed] = []
         self.cancelled: tuple[EffectId, ...] = ()
+        self.used = False
+        """Whether an event has left something in it that the next one must not see."""
         self.enter(0, 0)
 
     def configure(self, settings: Any, domains: tuple[str, ...]) -> None:
@@ -77,6 +79,7 @@ class Context:
 
     @recipient.setter
     def recipient(self, address: str) -> None:
+        """Note the address; for the routes."""
         self._recipient = address
         self.used = True
 

@@ -109,10 +109,11 @@ class UniqueIndex:
     def move(self, old: Any, new: Any, key: Any) -> None:
         """Note that the row of ``key`` has another value; raise when it cannot have it."""
         holders = self.holders
-        if new in holders:
+        if holders.setdefault(new, key) is not key:
             self.check(new, key)
-        self.discard(old, key)
-        holders[new] = key
+        holder = holders.get(old, _FREE)
+        if holder is not _FREE and holder == key:
+            del holders[old]
 
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""

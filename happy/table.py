@@ -29,6 +29,7 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
+from functools import cache
 from itertools import islice
 from operator import attrgetter, lt
 from typing import Any, Final, Generic, Self, TypeVar
@@ -36,6 +37,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from happy.digest import changed, comparable_keys, sum_of
 from happy.index import Index, SortedIndex, UniqueIndex
 from happy.lookup import ABSENT, GONE, Lookup, Mark, live
+from happy.put import put_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -91,7 +93,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         self._names |= {name: UniqueIndex(name) for name in unique}
         plain = [SortedIndex(name) for name in sorted if name in unique]
         self._indexes = (*self._names.values(), *plain)
-        self._read = _reader(tuple(one.name for one in self._indexes))
+        names = tuple(one.name for one in self._indexes)
+        self._read = _reader(names)
+        if names:
+            self.__class__ = _indexed(names)
         self.log: Log | None = None
         self._gone: dict[K, None] = {}
         self._popping: Iterator[tuple[K, Any]] | None = None
@@ -107,16 +112,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         return row  # type: ignore[no-any-return]
 
     def __setitem__(self, key: K, row: V) -> None:
-        old = self._rows.get(key, ABSENT)
+        old = self._rows.get(key, ABSENT)  # with indexes: ``happy.put``
         if old is ABSENT or old is GONE:
             self._insert(key, row, old)
             return
-        read = self._read
-        if read is not None:
-            before, after = read(old), read(row)
-            if before != after:
-                self._relink(key, old, row, before, after)
-                return
         if self.log is not None:
             self.log.append((self, key, old))
         self._rows[key] = row
@@ -233,19 +232,6 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
             self._mend(key, old, error)
             raise
 
-    def _relink(self, key: K, old: V, row: V, before: Any, after: Any) -> None:
-        hash(after)  # what cannot be looked up is said before the first step
-        if self.log is not None:
-            self.log.append((self, key, old))
-        try:
-            self._rows[key] = row
-            for one, was, now in zip(self._indexes, before, after):  # noqa: B905 - half as fast
-                if was is not now and was != now:
-                    one.move(was, now, key)
-        except BaseException as error:
-            self._mend(key, old, error)
-            raise
-
     def _mend(self, key: K, old: Any, error: BaseException) -> None:
         """Take back a change that broke off; if that breaks off too, the log says so."""
         log = self.log
@@ -358,6 +344,13 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
     def digest_parts(self, total: int | None = None) -> tuple[int, int, str]:
         """Return what stands for this table in a digest; the log is settled, or ``total`` given."""
         return len(self), self.next_ordinal, f"{self._sum if total is None else total:032x}"
+
+
+@cache
+def _indexed(names: tuple[str, ...]) -> Any:
+    """Return the class of the tables with indexes of these fields."""
+    put = {"__slots__": (), "__module__": __name__, "__setitem__": put_of(names)}
+    return type(Table.__name__, (Table,), put)
 
 
 class _Keys(KeysView[K]):

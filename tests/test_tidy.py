@@ -26,7 +26,7 @@ FLOORS = {
         "app", "apply", "applying", "codec", "context", "effects", "guard", "http_routes", "order",
         "parameters", "purity", "routes", "row_diff", "state", "touched",
         "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
-        "bulk", "digest", "index", "lookup", "marks", "outcomes", "table", "undo",
+        "bulk", "digest", "index", "lookup", "marks", "outcomes", "put", "table", "undo",
         "older_image",
         "message", "mime", "text",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",

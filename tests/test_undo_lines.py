@@ -41,6 +41,7 @@ HOME = Path(happy.__file__).parent
 WATCHED = (
     __file__,
     str(HOME / "examples"),
+    "<put of",
     *(str(HOME / f"{name}.py") for name in ("table", "index", "lookup", "context", "effects")),
 )
 # Run by the machine when it takes back or goes on, or by this test; not by a handler.

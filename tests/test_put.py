@@ -1,0 +1,107 @@
+"""Putting a row in the place of another, written out for what a table has indexed."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+
+import attrs
+import pytest
+
+from happy.errors import DefinitionError, DuplicateKey
+from happy.index import Index
+from happy.put import put_of
+from happy.table import Table
+
+
+@attrs.frozen
+class Row:
+    owner: object = "ann"
+    number: object = 0
+    due: int = 0
+
+
+def filled():
+    """Return a table with each kind of index and two rows."""
+    rows = Table(index=("owner",), unique=("number",), sorted=("due",))
+    rows["a"] = Row()
+    rows["b"] = Row(number=1)
+    return rows
+
+
+def found(rows):
+    """Return what the indexes say of the values that a test uses."""
+    owners = [rows.where(owner=owner) for owner in ("ann", "bob")]
+    return owners, [rows.one(number=number) for number in range(4)], list(rows.ordered("due"))
+
+
+@pytest.mark.parametrize(
+    "row", [Row(), Row("bob"), Row(number=2), Row(due=5), Row("bob", 3, 7), Row("bob", 3)]
+)
+def test_a_row_is_found_by_its_new_values_whichever_of_them_changed(row):
+    """However many indexed fields change at once, all indexes say what the rows say."""
+    rows = filled()
+    rows["a"] = row
+    other = Row(number=1)
+    assert rows == {"a": row, "b": other}
+    assert list(rows) == ["a", "b"]
+    anns = (row, other) if row.owner == "ann" else (other,)
+    assert found(rows) == (
+        [anns, (row,) if row.owner == "bob" else ()],
+        [{0: None, 1: other, row.number: row}.get(number) for number in range(4)]
+        if row.number
+        else [row, other, None, None],
+        sorted([row, other], key=lambda one: one.due),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [(Row("bob", 1), DuplicateKey), (Row([]), TypeError), (Row("bob", []), TypeError)],
+)
+def test_a_row_that_cannot_be_put_leaves_all_as_it_was(row, error):
+    """A value that another row has, or that cannot be looked up, is refused; nothing changes."""
+    rows = filled()
+    before = found(rows)
+    with pytest.raises(error):
+        rows["a"] = row
+    assert (rows, found(rows)) == ({"a": Row(), "b": Row(number=1)}, before)
+
+
+def test_an_index_whose_field_keeps_its_value_is_left_alone(monkeypatch):
+    """Only the indexes of fields that changed are touched, also by a value equal to the old."""
+    rows = filled()
+    moved = []
+    monkeypatch.setattr(Index, "move", lambda _self, *what: moved.append(what))
+    rows["a"] = Row(number=0.0)
+    assert moved == []
+    rows["a"] = Row("bob", 3)
+    assert moved == [("ann", "bob", "a")]
+
+
+def test_what_is_written_out_is_a_table_still():
+    """It is called a table, copied as one, and made once for the same fields."""
+    rows = filled()
+    twin = copy.deepcopy(rows)
+    twin["a"] = Row("bob", 3)
+    assert isinstance(twin, Table)
+    assert (type(twin), type(twin).__name__) == (type(rows), "Table")
+    assert type(Table(index=("owner",), unique=("number",), sorted=("due",))) is type(rows)
+    assert (rows.where(owner="bob"), twin.where(owner="bob")) == ((), (Row("bob", 3),))
+
+
+def test_a_traceback_shows_the_line_that_was_written_out():
+    """Who looks for a mistake reads code, not the name of a file that is not there."""
+    rows = filled()
+    try:
+        rows["a"] = None
+    except AttributeError as error:
+        told = "".join(traceback.format_exception(error))
+    assert "row.due" in told
+
+
+@pytest.mark.parametrize("name", ["a b", "owner.name", "x=1", "", "class"])
+def test_what_is_no_name_of_a_field_is_refused(name):
+    """No code is made of anything but names."""
+    with pytest.raises(DefinitionError, match="no name of a field"):
+        put_of((name,))
