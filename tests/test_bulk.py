@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy.app import App, definition_of, handles
@@ -83,6 +83,7 @@ def plain(one):
     return one.event, one.source, one.key, one.fingerprint
 
 
+@settings(deadline=None)
 @given(st.lists(RECORDS, max_size=8))
 def test_together_they_say_what_they_say_alone(records):
     """Promise 4: decoding a frame at once makes the same events, in the same order."""
