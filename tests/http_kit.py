@@ -59,6 +59,28 @@ class Echo(Resource):
         return b"%b %b %b" % (request.method, request.path, body)
 
 
+def answer_in(raw, method=b"GET", *, ended):
+    """The first answer in ``raw`` as (status, headers, body), and what follows it.
+
+    It is read by another implementation; ``ended`` says that no more bytes come.
+    """
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+    reader.send(h11.EndOfMessage())
+    reader.receive_data(raw)
+    if ended:
+        reader.receive_data(b"")
+    status, headers, body = None, {}, b""
+    while not isinstance(event := reader.next_event(), h11.EndOfMessage):
+        assert event not in (h11.NEED_DATA, h11.PAUSED), f"an answer is not whole: {raw!r}"
+        if isinstance(event, h11.Response):
+            status = event.status_code
+            headers = {k.decode(): v.decode() for k, v in event.headers}
+        elif isinstance(event, h11.Data):
+            body += bytes(event.data)
+    return (status, headers, body), reader.trailing_data[0]
+
+
 class Peer:
     """A client on an in-memory transport, reading answers with h11."""
 
@@ -102,30 +124,10 @@ class Peer:
 
     def answers(self, methods=(b"GET",)):
         """All answers so far as (status, headers, body), read by another implementation."""
-        found = []
-        raw = self.raw()
-        ended = self.closed
+        found, raw = [], self.raw()
         for method in methods:
-            reader = h11.Connection(h11.CLIENT)
-            reader.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
-            reader.send(h11.EndOfMessage())
-            reader.receive_data(raw)
-            if ended:
-                reader.receive_data(b"")
-            status, headers, body = None, {}, b""
-            while True:
-                event = reader.next_event()
-                if event in (h11.NEED_DATA, h11.PAUSED):
-                    raise AssertionError(f"an answer is not whole: {raw!r}")
-                if isinstance(event, h11.Response):
-                    status = event.status_code
-                    headers = {k.decode(): v.decode() for k, v in event.headers}
-                elif isinstance(event, h11.Data):
-                    body += bytes(event.data)
-                elif isinstance(event, h11.EndOfMessage):
-                    break
-            found.append((status, headers, body))
-            raw = reader.trailing_data[0]
+            answer, raw = answer_in(raw, method, ended=self.closed)
+            found.append(answer)
         assert raw == b"", f"bytes after the last answer: {raw!r}"
         return found
 

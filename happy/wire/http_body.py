@@ -13,7 +13,7 @@ from happy.limits import Limits
 from happy.wire.http_head import Rejected
 
 _CHUNK_LINE_BYTES_MAX = 256  # a size and, for those who send them, short extensions
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e]*)?")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 
 TOO_LARGE = "the body is larger than this application takes"

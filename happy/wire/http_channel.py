@@ -22,7 +22,7 @@ from zope.interface import implementer
 from happy.wire.http_answer import CONTINUE
 from happy.wire.http_body import Body, body_of
 from happy.wire.http_declared import DeclaredRequest
-from happy.wire.http_head import HEAD_END, Rejected, RequestHead, check_partial
+from happy.wire.http_head import HEAD_END, Rejected, RequestHead, after_empty_lines, check_partial
 from happy.wire.http_phase import NEVER, Phase
 from happy.wire.http_request import HappyRequest
 from happy.wire.sending import send
@@ -246,8 +246,8 @@ class HttpChannel:
 
     def _read_head(self) -> bool:
         held = self._held
-        if held[0] in b"\r\n":  # RFC 9112 section 2.2: empty lines before a request
-            held = self._held = held.lstrip(b"\r\n")
+        if held.startswith(b"\r"):
+            held = self._held = after_empty_lines(held)
         end = held.find(HEAD_END)
         if end < 0:
             check_partial(held, self.site.limits)

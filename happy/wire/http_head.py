@@ -26,6 +26,7 @@ ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _LINE_FAULT = re.compile(rb"[^\x20-\x7e]")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)(.*)", re.DOTALL)
@@ -77,6 +78,12 @@ class RequestHead:
         return None
 
 
+def after_empty_lines(data: bytes) -> bytes:
+    """Return what follows the empty lines at the beginning (RFC 9112 section 2.2)."""
+    match = _EMPTY_LINES.match(data)
+    return data[match.end() :] if match else data
+
+
 def check_partial(data: bytes, limits: Limits) -> None:
     """Raise ``Rejected`` for a head that is not whole yet and can only get worse."""
     line_end = data.find(b"\r\n")
@@ -86,6 +93,7 @@ def check_partial(data: bytes, limits: Limits) -> None:
     if _LINE_FAULT.search(line):
         raise Rejected(400, "the request line holds bytes that no request line has")
     if line_end >= 0:
+        _read_line(data, line_end)
         if len(data) - line_end > limits.http_header_bytes_max + len(HEAD_END):
             raise Rejected(431, "the header fields are too long")
         if _BARE_LF.search(data):
@@ -99,20 +107,14 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
         raise Rejected(414, "the request line is too long")
     if len(data) - line_end > limits.http_header_bytes_max + len(HEAD_END):
         raise Rejected(431, "the header fields are too long")
-    match = _REQUEST_LINE.fullmatch(data, 0, line_end)
-    if match is None:
-        raise Rejected(400, "the request line is malformed")
-    method, target, major, minor = match.groups()
-    if major != b"1":
-        raise Rejected(505, "this server speaks HTTP/1.1")
-    head = RequestHead(method, target, http11=minor != b"0")
-    _read_fields(head, data)
+    head = _read_line(data, line_end)
+    _read_fields(head, data[line_end + 2 :])
     if len(head.fields) > limits.http_headers_max:
         raise Rejected(431, "there are too many header fields")
     _weigh_fields(head)
     _settle_target(head)
-    if method in {b"TRACE", b"CONNECT"}:
-        raise Rejected(405, f"{method.decode()} is not served here", allow=ALLOWED_METHODS)
+    if head.method in {b"TRACE", b"CONNECT"}:
+        raise Rejected(405, f"{head.method.decode()} is not served here", allow=ALLOWED_METHODS)
     return head
 
 
@@ -143,32 +145,37 @@ class HeadReader:
         return head
 
 
-def _read_fields(head: RequestHead, data: bytes) -> None:
+def _read_line(data: bytes, end: int) -> RequestHead:
+    match = _REQUEST_LINE.fullmatch(data, 0, end)
+    if match is None:
+        raise Rejected(400, "the request line is malformed")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise Rejected(505, "this server speaks HTTP/1.1")
+    return RequestHead(method, target, http11=minor != b"0")
+
+
+def _read_fields(head: RequestHead, fields: bytes) -> None:
+    # llhttp knows a list of methods and of versions; here any token is a method, and a later
+    # minor version is read as the one we know (RFC 9110 section 2.5). So it gets another line.
     try:
-        httptools.HttpRequestParser(head).feed_data(data)
+        httptools.HttpRequestParser(head).feed_data(b"GET / HTTP/1.1\r\n" + fields)
     except httptools.HttpParserUpgrade:
-        return  # llhttp stops after the head of an Upgrade or CONNECT; the head is all we gave
-    except httptools.HttpParserInvalidMethodError:
-        # llhttp knows a list of methods; the application may know another.
-        head.fields.clear()
-        rest = data[len(head.method) :]
-        try:
-            httptools.HttpRequestParser(head).feed_data(b"GET" + rest)
-        except httptools.HttpParserError as error:
-            raise Rejected(400, f"the request is malformed: {error}") from None
+        return  # llhttp stops after the head of an Upgrade; the head is all we gave
     except httptools.HttpParserError as error:
         raise Rejected(400, f"the request is malformed: {error}") from None
 
 
 def _weigh_fields(head: RequestHead) -> None:
     codings: list[bytes] = []
+    options: list[bytes] = []
     hosts: list[bytes] = []
     for name, value in head.fields:
         match name.lower():
             case b"host":
                 hosts.append(value)
             case b"connection":
-                _weigh_connection(head, value)
+                options += value.lower().split(b",")
             case b"content-length":
                 head.body_bytes = int(value)  # digits only, once: llhttp refused the rest
             case b"transfer-encoding":
@@ -178,6 +185,8 @@ def _weigh_fields(head: RequestHead) -> None:
             case b"expect":
                 _weigh_expectation(head, value)
     _weigh_hosts(head, hosts)
+    if options:
+        _weigh_options(head, {option.strip(b" \t") for option in options})
     if codings:
         _weigh_codings(head, codings)
 
@@ -190,14 +199,11 @@ def _weigh_hosts(head: RequestHead, hosts: list[bytes]) -> None:
     head.host = hosts[0] if hosts else None
 
 
-def _weigh_connection(head: RequestHead, value: bytes) -> None:
-    for option in value.lower().split(b","):
-        word = option.strip(b" \t")
-        if word == b"close":
-            head.persistent = False
-            return
-        if word == b"keep-alive" and not head.http11:
-            head.persistent = True
+def _weigh_options(head: RequestHead, options: set[bytes]) -> None:
+    if b"close" in options:
+        head.persistent = False
+    elif b"keep-alive" in options:
+        head.persistent = True
 
 
 def _weigh_expectation(head: RequestHead, value: bytes) -> None:
