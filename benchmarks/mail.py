@@ -162,8 +162,8 @@ def postfix(room: Room) -> Started:
 SERVERS: Final[dict[str, Callable[[Room], Started]]] = {
     DURABLE: happy,
     "aiosmtpd + fsync": aiosmtpd,
-    "Postfix, discard": postfix,
-    "twisted.mail, keeps nothing": twisted,
+    "Postfix + discard": postfix,
+    "twisted.mail (keeps nothing)": twisted,
 }
 
 
@@ -332,12 +332,20 @@ def numbers(_context: object, _option: object, value: str) -> list[int]:
     return [int(number) for number in value.split(",")]
 
 
+def servers(_context: object, _option: object, value: str) -> list[str]:
+    """Read names of servers with commas between."""
+    unknown = [name for name in value.split(",") if name not in SERVERS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(SERVERS)}")
+    return value.split(",")
+
+
 @click.command()
 @click.option("--sizes", default="1000,20000", callback=numbers, show_default=True)
 @click.option("--sessions", default=20, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1, SECONDS_MAX), default=2.0, show_default=True)
-@click.option("--only", help="Names of servers, with commas between; all.")
+@click.option("--only", default=",".join(SERVERS), callback=servers, help="Servers; all of them.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where; a temporary directory.")
 @click.option(
     "--cache",
@@ -351,7 +359,7 @@ def main(  # noqa: PLR0913 - the command line
     sessions: int,
     rounds: int,
     seconds: float,
-    only: str | None,
+    only: list[str],
     data: Path | None,
     cache: Path,
     json_file: Path | None,
@@ -366,9 +374,9 @@ def main(  # noqa: PLR0913 - the command line
     bench = Bench(room, cores[-1], sessions)
     found: dict[str, Any] = {"sessions": sessions, "cores": len(cores), "load": os.getloadavg()[0]}
     try:
-        bench.start(only.split(",") if only else SERVERS)
+        bench.start(only)
         bench.measure(sizes, rounds, seconds)
-        if DURABLE not in bench.missing and (only is None or DURABLE in only):
+        if DURABLE in only and DURABLE not in bench.missing:
             found["syncs_per_message"] = bench.syncs()
             with suppress(Missing):
                 found["proof"] = bench.proof()

@@ -50,8 +50,7 @@ class Door:
 
     def listens(self, port: IListeningPort) -> None:
         """Take in where it listens now."""
-        if self.kind == "http":
-            read_together(port)
+        read_together(port)
         self.where = _show(port.getHost())
 
     def status(self) -> dict[str, str]:

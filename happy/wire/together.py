@@ -84,7 +84,7 @@ class Together:
 
     def logPrefix(self) -> str:
         """Return how Twisted names all of them."""
-        return "http"
+        return "connections"
 
     def doRead(self) -> None:
         """Read from all that are ready."""
