@@ -20,6 +20,7 @@ from conftest import need
 from happy import errors
 from happy.cli import main
 from happy.codec import EventDecoder, encode
+from happy.event import SYSTEM_EVENTS, event_meta
 from happy.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -232,6 +233,15 @@ def test_every_error_has_a_heading():
     page = section(text_of(DOCS / "operating.md"), "Errors")
     told = re.findall(r"^### (\w+)$", page, re.MULTILINE)
     assert sorted(told) == sorted(classes - {"HappyError"})
+
+
+def test_the_journal_format_names_every_event_of_our_own():
+    """The table of the container's events has each of them, with all of its fields."""
+    table = rows(text_of(DOCS / "journal-format.md"), "| Event | Fields | What happened |")
+    written = {name.strip("`"): fields.replace("`", "").split() for name, fields, _ in table}
+    assert written == {
+        event_meta(cls).name: [field.name for field in attrs.fields(cls)] for cls in SYSTEM_EVENTS
+    }
 
 
 def test_the_tour_mentions_every_module():
