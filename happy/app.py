@@ -137,7 +137,8 @@ def _mark(function: Any, name: str, value: object) -> None:
     setattr(function, name, value)
 
 
-def _takes_all(_state: Any) -> bool:
+def takes_all(_state: Any) -> bool:
+    """Say that any recipient is taken: the query of an application without mail routes."""
     return True
 
 
@@ -205,7 +206,7 @@ class App:
         """
         routes = self.mail
         if routes is None:
-            return self._stream.ask(_takes_all)
+            return self._stream.ask(takes_all)
         return self._stream.ask(routes.knows, local)
 
 
@@ -346,4 +347,5 @@ __all__: Final = [
     "exchange",
     "handles",
     "query",
+    "takes_all",
 ]

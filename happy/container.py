@@ -9,7 +9,8 @@ the journals get their close marks, all within a bounded time.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Sequence
 from signal import SIGHUP, signal
 from typing import Any, Final
 
@@ -21,14 +22,14 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
-from happy.app import App
 from happy.config import AppConfig, Config
 from happy.control import SOCKET_MODE, SOCKET_NAME, ControlFactory
-from happy.doors import Door, doors_of, runners_of
+from happy.doors import Door, doors_of, runners_of, shared_doors_of
 from happy.errors import HappyError, NoRoom, StartError
 from happy.event import Configured
 from happy.journal.disk import FileDisk, network_file_system
 from happy.side_process import housekeeping_of
+from happy.split.fronts import Fronts
 from happy.stream import Stream
 from happy.wire.access import (
     NAMESPACE,
@@ -64,8 +65,16 @@ class Hosted:
         disk = FileDisk(self._path)
         self.stream = Stream(config.name, config.definition, disk, world, config.limits)
         self._housekeeping = housekeeping_of(self.stream, world, config, container, one_at_a_time)
-        self.app: App = config.app(config.name, self.stream, config.settings, config.domains)
-        self.doors = doors_of(self.app, config, container, reactor, access_log)
+        self.doors: Sequence[Door]
+        self.fronts: Fronts | None = None
+        if config.fronts:
+            shared = shared_doors_of(config)
+            self.doors = shared
+            self.fronts = Fronts(config, container, self.stream, shared, reactor, world.run_aside)
+        else:
+            app = config.app(config.name, self.stream, config.settings, config.domains)
+            hostname = container.mail.hostname
+            self.doors = doors_of(app, config, hostname, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
 
     def open(self, *, accept_tail_loss: bool, accept_divergence: bool) -> None:
@@ -94,6 +103,8 @@ class Hosted:
         self.stream.debts.runners.update(self._runners)
         self.stream.begin(Configured(self.config.settings_json, self.config.domains))
         self._housekeeping.begin(self.stream.opened)
+        if self.fronts is not None:
+            self.fronts.begin()
 
     def status(self) -> dict[str, Any]:
         """Return how the application is, its doors included."""
@@ -101,12 +112,15 @@ class Hosted:
             **self.stream.status(),
             "snapshot": self._housekeeping.status(),
             "doors": [door.status() for door in self.doors],
+            "fronts": [] if self.fronts is None else self.fronts.status(),
         }
 
     def close(self) -> Deferred[None]:
         """Let the doors and the runners finish, then seal the journal."""
         self._housekeeping.stop()
         finishing: list[Deferred[Any]] = [door.factory.drain() for door in self.doors]
+        if self.fronts is not None:
+            finishing.append(self.fronts.drain())
         finishing += [runner.stop() for runner in self._runners.values()]
         return (
             gatherResults(finishing, consumeErrors=True)
@@ -114,6 +128,7 @@ class Hosted:
             .addErrback(lambda f: log.failure("{name}: closing", f, name=self.config.name))
             .addCallback(lambda _: self.stream.close())
             .addBoth(self._stop_thread)
+            .addBoth(self._stop_fronts)
         )
 
     def release(self) -> None:
@@ -123,6 +138,13 @@ class Hosted:
     def _cut(self, _result: Any, _timeout_s: float) -> None:
         for door in self.doors:
             door.factory.cut()
+        if self.fronts is not None:
+            self.fronts.cut()
+
+    def _stop_fronts(self, result: Any) -> Any:
+        if self.fronts is None:
+            return result
+        return self.fronts.stop().addCallback(lambda _: result)
 
     def _stop_thread(self, result: Any) -> Any:
         if self._thread.started:
@@ -184,17 +206,12 @@ class Container(Service):
             self.privilegedStartService()
         opened: list[Hosted] = []
         try:
-            for hosted in self.hosted:
-                name = hosted.config.name
-                hosted.open(
-                    accept_tail_loss=name in self._accept_tail_loss,
-                    accept_divergence=name in self._accept_divergence,
-                )
-                opened.append(hosted)
-            self._open_access_log()
+            self._open_all(opened)
         except HappyError as error:
             for done in opened:
                 done.release()
+            for fronts in self._fronts():
+                fronts.kill()
             self._close_ports()
             self._fail(str(error))
             return
@@ -216,6 +233,24 @@ class Container(Service):
                 )
         log.info("happy is serving {apps}", apps=", ".join(h.config.name for h in self.hosted))
 
+    def _open_all(self, opened: list[Hosted]) -> None:
+        """Open each application and note it in ``opened``; raises what keeps one from it."""
+        for fronts in self._fronts():
+            fronts.launch()  # they get ready while the journals are read
+        for hosted in self.hosted:
+            name = hosted.config.name
+            hosted.open(
+                accept_tail_loss=name in self._accept_tail_loss,
+                accept_divergence=name in self._accept_divergence,
+            )
+            opened.append(hosted)
+        self._open_access_log()
+        for fronts in self._fronts():
+            fronts.await_ready()
+
+    def _fronts(self) -> list[Fronts]:
+        return [hosted.fronts for hosted in self.hosted if hosted.fronts is not None]
+
     def stopService(self) -> Deferred[None]:
         """Close the doors, finish what was admitted, seal the journals."""
         super().stopService()
@@ -230,11 +265,11 @@ class Container(Service):
         return {
             "config": str(self._config.path),
             "data": str(self._config.data),
+            "pid": os.getpid(),
             "apps": [hosted.status() for hosted in self.hosted],
         }
 
     def _listen(self, name: str, door: Door) -> None:
-        endpoint = serverFromString(self._reactor, door.endpoint)
         failures: list[Failure] = []
 
         def listens(port: IListeningPort) -> None:
@@ -269,7 +304,12 @@ class Container(Service):
             raise StartError(f"the access log {path} cannot be written: {reason}") from None
         self._access.addObserver(file)
         # What logrotate sends after it has renamed the file.
-        signal(SIGHUP, lambda *_: self._reactor.callFromThread(file.reopen))
+        signal(SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen, file))
+
+    def _reopen(self, file: AccessFile) -> None:
+        file.reopen()
+        for fronts in self._fronts():
+            fronts.reopen()
 
     def _listen_for_control(self) -> None:
         path = self._config.data / SOCKET_NAME

@@ -8,15 +8,17 @@ from typing import Any, Protocol
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.web.client import Agent
 
 from happy.app import App
 from happy.config import AppConfig, Config
 from happy.debts import Runner
 from happy.effects import Call, SendMail
+from happy.errors import StartError
 from happy.event import Exchange
 from happy.stream import Stream
 from happy.wire.access import AccessLog
@@ -31,6 +33,10 @@ from happy.wire.together import read_together
 
 class DoorFactory(Protocol):
     """A factory whose connections can be brought to an end."""
+
+    @property
+    def connections_count(self) -> int:
+        """How many there are."""
 
     def drain(self) -> Deferred[None]:
         """Close what is idle, let what runs finish; fires when no connection is left."""
@@ -58,8 +64,46 @@ class Door:
         return {"kind": self.kind, "where": self.where}
 
 
+class _Shared(Factory):
+    """The factory of a door whose connections are in other processes."""
+
+    noisy = False
+    connections_count = 0
+
+    def drain(self) -> Deferred[None]:
+        """Do nothing: there are no connections here."""
+        return succeed(None)
+
+    def cut(self) -> None:
+        """Do nothing."""
+
+
+class SharedDoor(Door):
+    """A place where this process listens, and others accept."""
+
+    port: Any = None
+
+    def listens(self, port: IListeningPort) -> None:
+        """Take in where it listens now, and accept nothing."""
+        super().listens(port)
+        self.port = port
+        stop = getattr(port, "stopReading", None)
+        if stop is None:
+            raise StartError(f"{self.endpoint} cannot be shared by fronts: set fronts = 0")
+        stop()
+
+
+def shared_doors_of(config: AppConfig) -> list[SharedDoor]:
+    """Return the doors of an application that has fronts, not yet open."""
+    return [
+        SharedDoor(kind, str(endpoint), _Shared())
+        for kind in ("http", "smtp", "lmtp")
+        for endpoint in getattr(config, kind)
+    ]
+
+
 def doors_of(
-    app: App, config: AppConfig, container: Config, reactor: Any, access_log: AccessLog | None
+    app: App, config: AppConfig, hostname: str, reactor: Any, access_log: AccessLog | None
 ) -> list[Door]:
     """Return the doors of an application, not yet open."""
     doors = []
@@ -71,9 +115,7 @@ def doors_of(
         ("lmtp", lmtp_factory, config.lmtp),
     ):
         for endpoint in endpoints:
-            factory = make(
-                app, limits=config.limits, clock=reactor, hostname=container.mail.hostname
-            )
+            factory = make(app, limits=config.limits, clock=reactor, hostname=hostname)
             doors.append(Door(kind, str(endpoint), factory))
     return doors
 

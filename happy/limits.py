@@ -109,5 +109,11 @@ class Limits:
     # Schedules.
     schedule_missed_max: int = _bound(1_000)  # moments of one that are made up for; the last ones
 
+    # Fronts.
+    front_start_timeout_s: int = _bound(60)  # to be ready; then it is taken for stuck
+    front_silence_s: int = _bound(30)  # one says something each second; then it is taken for stuck
+    front_restart_ms: int = _bound(100)  # the first pause after one has ended; doubles
+    front_restart_max_s: int = _bound(30)  # the longest such pause
+
     # Stopping.
     drain_timeout_s: int = _bound(10)  # then connections are cut; what was admitted is kept

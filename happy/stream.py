@@ -15,7 +15,7 @@ process ends, and the next start reads what is there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -31,6 +31,7 @@ from happy.effects import EffectId
 from happy.end_of_turn import EndOfTurn
 from happy.errors import Halted, HappyError, JournalError, NoRoom
 from happy.event import Blob, Configured, Entry, Exchange, Outcome, Prepared, Waiting
+from happy.handing import Handing, Keys
 from happy.housekeeping import Journaled
 from happy.idle import IdleWatch
 from happy.inline_core import Core
@@ -76,6 +77,7 @@ class Stream:
         self._answers = Answers(name)
         self._own = OwnEvents(self.submit, world.clock)
         self._core: Core
+        self._handing: Handing
         self._crowd = EndOfTurn(world.clock, self._pump)
         self._memory: MemoryWatch
         self._order: Order
@@ -119,6 +121,7 @@ class Stream:
         self._memory = MemoryWatch(
             self.name, core.state_bytes, self.limits, self._world.clock, self._world.footprint
         )
+        self._handing = Handing(self._order, core, self._answers, self._memory, self._decoder)
         schedules = self._definition.schedules
         self._agenda = Agenda(schedules, core.schedules, self.clock, self.limits)
         self.debts = Debts(
@@ -166,6 +169,13 @@ class Stream:
             raise not_open(self.mood)
         self._memory.check(prepared.event)
         self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
+        self._crowd.ask()
+
+    def hand_over(self, records: Sequence[bytes], keys: Keys, waiters: Sequence[Waiting]) -> None:
+        """Put events in the order that came together, encoded; see ``Handing.admit``."""
+        if self.mood is not Mood.OPEN:
+            raise not_open(self.mood)
+        self._handing.admit(records, keys, waiters)
         self._crowd.ask()
 
     def look(

@@ -651,3 +651,17 @@ def test_a_certificate_beside_the_file(folder):
     (folder / "server.pem").write_bytes(b"nothing")
     (complaint,) = complaints(write(folder, WEB.replace("tcp:0", "ssl:8443")))
     assert complaint.endswith("no certificate and key that OpenSSL can read")
+
+
+def test_fronts_are_counted(tmp_path):
+    """``fronts`` is a whole number, 0 unless set; anything else is told with its line."""
+    config = 'data = "d"\n[apps.n]\napp = "happy.examples.numbers:NumberService"\nhttp = "tcp:0"\n'
+    path = tmp_path / "happy.toml"
+    path.write_text(config)
+    assert load(path).apps[0].fronts == 0
+    path.write_text(config + "fronts = 3\n")
+    assert load(path).apps[0].fronts == 3
+    for wrong in ("-1", "65", "true", '"2"'):
+        path.write_text(config + f"fronts = {wrong}\n")
+        with pytest.raises(ConfigError, match=r"toml:5: apps\.n\.fronts: expected a whole number"):
+            load(path)

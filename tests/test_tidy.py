@@ -32,19 +32,19 @@ FLOORS = {
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "items", "schema", "journal.snapshot_format",
         "bench.figures", "bench.model",
-        "split.batches", "split.frame_stream", "split.outcome_frame",
+        "split.batches", "split.frame_stream", "split.messages", "split.outcome_frame",
     ],
     "disk": ["journal"],
     "join": [
         "agenda", "collecting", "firing", "stream_clock",
-        "world", "accepting", "answers", "debts", "end_of_turn", "footprint", "idle",
+        "world", "accepting", "answers", "debts", "end_of_turn", "footprint", "handing", "idle",
         "inline_core", "memory",
         "opening",
         "own_events", "pen", "poison", "recall", "snapshotting", "stream",
         "housekeeping",
     ],
     "doors": ["wire", "split"],
-    "house": [""],
+    "house": ["", "split.front", "split.fronts"],
 }  # fmt: skip
 ORDER = list(FLOORS)
 PURE = ORDER.index("pure")

@@ -35,6 +35,23 @@ class _Door(msgspec.Struct):
     where: str
 
 
+class _Front(msgspec.Struct):
+    number: int
+    pid: int | None
+    state: str
+    restarts: int
+    connections: int
+
+    @property
+    def told(self) -> str:
+        """How it is, in a line."""
+        where = "" if self.pid is None else f" (process {self.pid})"
+        return (
+            f"front {self.number}{where} {self.state}: {self.connections} connections, "
+            f"{self.restarts} restarts"
+        )
+
+
 class _Memory(msgspec.Struct):
     level: str
     state_bytes: int
@@ -80,6 +97,7 @@ class _Application(msgspec.Struct):
     timers: int = 0
     schedules: int = 0
     next_due_s: int | None = None
+    fronts: list[_Front] = []
 
     @property
     def due(self) -> str:
@@ -181,7 +199,10 @@ def _show_applications(answer: _Answer) -> None:
                 _shown(app.memory),
                 _vouched(app.digest),
                 "" if app.snapshot is None else app.snapshot.told,
-                "\n".join(f"{door.kind} {door.where}" for door in app.doors),
+                "\n".join(
+                    [f"{door.kind} {door.where}" for door in app.doors]
+                    + [front.told for front in app.fronts]
+                ),
             )
             for app in answer.apps
         ],

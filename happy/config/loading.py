@@ -42,6 +42,7 @@ _NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a l
 _SYNTAX_ERROR: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 _MAIL_DOORS: Final = ("smtp", "lmtp")
 _DOORS: Final = ("http", *_MAIL_DOORS)
+_FRONTS_MAX: Final = 64
 
 
 @frozen
@@ -50,7 +51,8 @@ class AppConfig:
 
     ``settings`` is an instance of its ``Settings``, or None; ``settings_json`` is the same for
     the journal, as JSON with sorted keys, empty when there are none. ``domains`` are those it
-    takes mail for, in small letters.
+    takes mail for, in small letters. ``fronts`` is how many processes have its doors; with 0 they
+    are in the container's own.
     """
 
     name: str
@@ -64,6 +66,7 @@ class AppConfig:
     settings_json: bytes = b""
     limits: Limits = attrs.Factory(Limits)
     retention: Retention = Retention()  # noqa: RUF009 - it is frozen
+    fronts: int = 0
 
 
 @frozen
@@ -95,6 +98,7 @@ class Config:
 
 _Application = NewType("_Application", Definition)
 _Access = NewType("_Access", str)
+_Fronts = NewType("_Fronts", int)
 
 _FILE_KEYS: Final = {"data": Path, "apps": Any, "mail": Any, "log": Any, "limits": Any}
 _APP_KEYS: Final = {
@@ -106,6 +110,7 @@ _APP_KEYS: Final = {
     "settings": Any,
     "limits": Any,
     "retention": Any,
+    "fronts": _Fronts,
 }
 _MAIL_KEYS: Final = {"smarthost": Smarthost, "hostname": HostName}
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
@@ -118,6 +123,7 @@ def load(path: Path) -> Config:
     raw, places = _parse(path, text)
     reader = ConfigReader(path, places)
     reader.converter.register_structure_hook(_Access, _access)
+    reader.converter.register_structure_hook(_Fronts, _fronts)
     reader.converter.register_structure_hook(
         _Application, lambda value, _: import_application(reader.converter.structure(value, str))
     )
@@ -176,6 +182,12 @@ def _access(value: Any, _: Any) -> str:
     return str(value)
 
 
+def _fronts(value: Any, _: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _FRONTS_MAX:
+        raise ValueError(f"expected a whole number from 0 to {_FRONTS_MAX}, not {value!r}")
+    return value
+
+
 def _limits(reader: ConfigReader, key: KeyPath, raw: Any, outer: Limits) -> Limits:
     return attrs.evolve(outer, **reader.table(key, raw, _LIMIT_KEYS))
 
@@ -228,6 +240,7 @@ def _app(
         settings_json=settings_json,
         limits=own_limits,
         retention=retention,
+        fronts=good.get("fronts", 0),
     )
 
 

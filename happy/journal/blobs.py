@@ -21,12 +21,15 @@ Run = Callable[[Callable[[], Any]], Any]
 
 
 class Blobs:
-    """The blobs of one application."""
+    """The blobs of one application.
 
-    def __init__(self, disk: Disk, run: Run) -> None:
+    Where several processes write them, each has its own numbers, from ``first_number`` on.
+    """
+
+    def __init__(self, disk: Disk, run: Run, first_number: int = 0) -> None:
         self._disk = disk
         self._run = run
-        self._number = 0
+        self._number = first_number
 
     def sweep(self) -> None:
         """Remove what was being written when the process ended."""

@@ -70,6 +70,11 @@ class HappySite(Site):
             return _Turned(self)
         return HttpChannel(self)
 
+    @property
+    def connections_count(self) -> int:
+        """How many connections there are."""
+        return len(self.channels)
+
     def acceptableProtocols(self) -> list[bytes]:
         """Return what is spoken under TLS; HTTP/2 is the business of a proxy in front."""
         return [b"http/1.1"]

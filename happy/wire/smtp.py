@@ -54,6 +54,11 @@ class MailFactory(ServerFactory):
         session.host = self.hostname
         return session
 
+    @property
+    def connections_count(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
     def home_of(self, recipient: Address) -> Address | None:
         """Return a recipient of ours with its domain in full; None when it is not ours."""
         if not recipient.domain and self.domains:  # <postmaster>

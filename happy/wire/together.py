@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.internet.tcp import Port, Server
+from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,10 +26,11 @@ _READY_MAX: Final = 256  # read in one turn of the reactor; then others have the
 
 def read_together(port: IListeningPort) -> None:
     """Let the connections that a port will accept be read together, if it is a port of TCP."""
-    if type(port) is Port:
+    accepting: Any = port
+    if getattr(accepting, "transport", None) is Server:
         # A class, for an attribute of each connection would cost each of them memory.
-        made: Any = type("Server", (_TogetherServer,), {"together": Together(port.reactor)})
-        port.transport = made
+        together = Together(accepting.reactor)
+        accepting.transport = type("Server", (_TogetherServer,), {"together": together})
 
 
 class _TogetherServer(Server):
