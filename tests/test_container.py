@@ -15,6 +15,7 @@ import time
 import pytest
 
 from conftest import NUMBERS, TWISTD
+from edge_kit import wait_until
 
 WAIT_S = 60
 TWO = NUMBERS.replace(
@@ -148,7 +149,9 @@ def test_as_a_daemon_a_failed_start_is_told_to_the_shell(container):
         )  # fmt: skip
     assert done.returncode == 1
     assert "numbers: http cannot listen on tcp:" in done.stdout + done.stderr
-    assert not (house.folder / "twistd.pid").exists()
+    wait_until(
+        lambda: not (house.folder / "twistd.pid").exists(), "the daemon takes its pidfile away"
+    )
     assert not house.data.exists()
 
 
