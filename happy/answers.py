@@ -52,6 +52,10 @@ class Answers:
         """Tell all who wait for a batch what became of its events."""
         for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
             entry = admitted.entry
+            if type(outcome) is Reply:  # as in ``release``, for nearly all that happens
+                for waiter in admitted.waiters:
+                    waiter.replied(entry.seq, outcome.value)
+                continue
             if isinstance(outcome, FailedOutcome) and outcome.error is not None:
                 self.report(entry, outcome.error)
             for waiter in admitted.waiters:

@@ -75,39 +75,44 @@ class Order:
 
     def admit(self, record: bytes, entry: Entry, waiter: Any) -> None:
         """Put an event in the queue; ``Busy`` when it is full, ``TooLarge`` for its size."""
-        size = len(record)
-        if size > self._limits.event_bytes_max:
+        size, limits = len(record), self._limits
+        if size > limits.event_bytes_max:
             raise TooLarge(
-                f"an event of {size} bytes, over the limit of {self._limits.event_bytes_max} "
+                f"an event of {size} bytes, over the limit of {limits.event_bytes_max} "
                 "(event_bytes_max)"
             )
-        if (
-            self._events_count >= self._limits.queue_events_max
-            or self._bytes_count + size > self._limits.queue_bytes_max
-        ):
+        count, total = self._events_count + 1, self._bytes_count + size
+        if count > limits.queue_events_max or total > limits.queue_bytes_max:
             raise Busy("too much is waiting for the disk; try again in a moment")
         admitted = Admitted(record, entry, [waiter])
         if entry.key is not None:
             self._by_key[entry.key] = admitted
         self._queue.append(admitted)
-        self._events_count += 1
-        self._bytes_count += size
+        self._events_count, self._bytes_count = count, total
 
     def take(self) -> Batch:
         """Take what waits, as much as fits a frame; at least one event must be waiting."""
-        queue = self._queue
-        admitted: list[Admitted] = []
-        records: list[bytes] = []
+        queue, limits = self._queue, self._limits
+        count = len(queue)
+        most = self._bytes_count + 4 * count  # and what is in flight
+        if count <= limits.frame_events_max and most <= limits.frame_bytes_max:
+            admitted = list(queue)
+            queue.clear()
+        else:
+            admitted = self._take_some()
+        records = [one.record for one in admitted]
+        return Batch(admitted, records, sum(map(len, records)) + 4 * len(records))
+
+    def _take_some(self) -> list[Admitted]:
+        queue, limits = self._queue, self._limits
+        taken: list[Admitted] = []
         total = 0
-        while queue and len(admitted) < self._limits.frame_events_max:
-            size = len(queue[0].record) + 4
-            if total + size > self._limits.frame_bytes_max and admitted:
+        while queue and len(taken) < limits.frame_events_max:
+            total += len(queue[0].record) + 4
+            if total > limits.frame_bytes_max and taken:
                 break
-            total += size
-            first = queue.popleft()
-            admitted.append(first)
-            records.append(first.record)
-        return Batch(admitted, records, total)
+            taken.append(queue.popleft())
+        return taken
 
     def place(self, batch: Batch, time_ns: int) -> list[Entry]:
         """Give the events of a durable batch their places; return them as entries."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -49,6 +49,8 @@ from happy.stream_clock import StreamClock
 from happy.world import World
 
 log = Logger()
+
+_OPEN: Final = Mood.OPEN  # to look at a member of an Enum is not free
 
 
 class Stream:
@@ -165,9 +167,10 @@ class Stream:
 
     def put(self, prepared: Prepared, waiter: Waiting) -> None:
         """Put a prepared event in the order; see ``happy.app.StreamPort``."""
-        if self.mood is not Mood.OPEN:
+        if self.mood is not _OPEN:
             raise not_open(self.mood)
-        self._memory.check(prepared.event)
+        if self._memory.full:
+            self._memory.check(prepared.event)
         self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
         self._crowd.ask()
 
@@ -182,7 +185,7 @@ class Stream:
         self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
     ) -> None:
         """Tell what a query returns; see ``happy.app.StreamPort``."""
-        if self.mood not in (Mood.OPEN, Mood.DRAINING):
+        if self.mood is not _OPEN and self.mood is not Mood.DRAINING:
             raise not_open(self.mood)
         self._core.look(query, arguments, waiter)
 

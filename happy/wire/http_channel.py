@@ -30,7 +30,7 @@ from happy.wire.sending import send
 if TYPE_CHECKING:
     from happy.wire.http_site import HappySite
 
-Ready = tuple[RequestHead, BytesIO]
+Ready = tuple[RequestHead, BytesIO | None]
 
 
 @implementer(IProtocol, IPushProducer)
@@ -91,7 +91,7 @@ class HttpChannel:
         if self._phase == Phase.IDLE:
             head = self.site.heads.known(data)
             if head is not None:
-                self._begin_alone(head)
+                self._begin(head, None)  # whole and with nothing behind it, as nearly all are
                 return
         self._held = self._held + data if self._held else data
         self._advance()
@@ -203,7 +203,14 @@ class HttpChannel:
             self._close()
             return
         self._enter(Phase.IDLE)
-        if not self._advancing:
+        if not self._advancing and (
+            self._held
+            or self._paused
+            or self._stalled
+            or self._waiting is not None
+            or self._body is not None
+            or self._refusal is not None
+        ):
             self._advance()
 
     # --- going on ----------------------------------------------------------------------------
@@ -257,7 +264,7 @@ class HttpChannel:
         body = body_of(head.body_bytes, self.site.limits) if head.body_bytes else None
         self._held = held[end:]
         if body is None:
-            self._take(head, BytesIO())
+            self._take(head, None)
             return True
         self._head = head
         self._body = body
@@ -278,7 +285,7 @@ class HttpChannel:
         self._take(head, content)
         return True
 
-    def _take(self, head: RequestHead, content: BytesIO) -> None:
+    def _take(self, head: RequestHead, content: BytesIO | None) -> None:
         if self._current is None and self._waiting is None and not self._stalled:
             self._begin(head, content)
         elif self._waiting is None:
@@ -286,21 +293,11 @@ class HttpChannel:
         else:
             self._waiting.append((head, content))
 
-    def _begin(self, head: RequestHead, content: BytesIO) -> None:
+    def _begin(self, head: RequestHead, content: BytesIO | None) -> None:
         self.persistent = head.persistent
         request = self._current = self.site.request_for(self, head, content)
         self._enter(Phase.HANDLING)
         request.process()
-
-    def _begin_alone(self, head: RequestHead) -> None:
-        """Begin a request that came whole and with nothing behind it, as nearly all do."""
-        self._advancing = True
-        try:
-            self._begin(head, BytesIO())
-        finally:
-            self._advancing = False
-        if self._phase != Phase.CLOSING:
-            self._settle()
 
     def _settle(self) -> None:
         """Find what the connection waits for now."""
@@ -341,7 +338,7 @@ class HttpChannel:
 
     def _enter(self, phase: int) -> None:
         self._phase = phase
-        self.deadline = self.site.sweeps + self.site.patience[phase]
+        self.deadline = self.site.deadlines[phase]
 
     def expire(self) -> None:
         """Do what the phase says now that the deadline has come."""

@@ -60,14 +60,14 @@ class DeclaredDoor:
         self._prepared: dict[tuple[bytes, bytes], Prepared] = {}
 
     def request_for(
-        self, channel: HttpChannel, head: RequestHead, content: BytesIO
+        self, channel: HttpChannel, head: RequestHead, content: BytesIO | None
     ) -> DeclaredRequest | None:
         """Return the request when a declared route takes it, None when none does."""
-        target = head.target
-        found = self.table.find(head.method, target.partition(b"?")[0])
-        if found is None:
-            return None
-        return DeclaredRequest(self, channel, head, content, *found)
+        asked = head.asked
+        if asked is None:
+            found = self.table.find(head.method, head.target.partition(b"?")[0])
+            asked = head.asked = found is not None and Asked(self, head, *found)
+        return DeclaredRequest(asked, channel, content) if asked else None
 
     def prepared(self, request: DeclaredRequest) -> Prepared:
         """Return the event of a request; ``BadRequest`` when it does not spell one."""
@@ -83,78 +83,99 @@ class DeclaredDoor:
         return known
 
 
+class Asked:
+    """What a head asks of a declared route; a head that is known again has it with it.
+
+    ``prepared`` is its event, or ``arguments`` are those of its query, once they are known and if
+    there is no body that may say more.
+    """
+
+    __slots__ = ("arguments", "captured", "door", "head", "prepared", "route")
+
+    def __init__(
+        self, door: DeclaredDoor, head: RequestHead, route: Route, captured: tuple[bytes, ...]
+    ) -> None:
+        self.door = door
+        self.head = head
+        self.route = route
+        self.captured = captured
+        self.prepared: Prepared | None = None
+        self.arguments: dict[str, Any] | None = None
+
+
 class DeclaredRequest:
     """One request of a declared route, from its head to its answer; a ``Waiting``."""
 
-    __slots__ = (
-        "_captured", "_channel", "_content", "_door", "_exchange", "_route", "_waits_for", "head",
-        "started_s",
-    )  # fmt: skip
+    __slots__ = ("_asked", "_channel", "_content", "started_s")
 
-    def __init__(  # noqa: PLR0913 - what it is made of, once per request
-        self,
-        door: DeclaredDoor,
-        channel: HttpChannel,
-        head: RequestHead,
-        content: BytesIO,
-        route: Route,
-        captured: tuple[bytes, ...],
-    ) -> None:
-        self._door = door
+    def __init__(self, asked: Asked, channel: HttpChannel, content: BytesIO | None) -> None:
+        self._asked = asked
         self._channel: HttpChannel | None = channel
-        self.head = head
         self._content = content
-        self._route = route
-        self._captured = captured
-        self._exchange: Exchange | None = None
-        self._waits_for: Deferred[Any] | None = None
         self.started_s = 0.0
+
+    @property
+    def head(self) -> RequestHead:
+        """The head of the request."""
+        return self._asked.head
 
     @property
     def body(self) -> bytes:
         """The body of the request."""
-        return self._content.getvalue()
+        return b"" if self._content is None else self._content.getvalue()
 
     @property
     def route(self) -> Route:
         """The route that takes it."""
-        return self._route
+        return self._asked.route
 
     @property
     def captured(self) -> tuple[bytes, ...]:
         """The captured segments of its path."""
-        return self._captured
+        return self._asked.captured
 
     def process(self) -> None:
         """Put the event in the order, or ask the query; a fault becomes an answer."""
-        door, route = self._door, self._route
+        asked = self._asked
         try:
-            if route.query is not None:
-                door.stream.look(route.query, route.parameters.read(texts_of(self)), self)
-            elif self.head.keys:
-                self._submit(exchange_of(self.head, self.body, door.key_chars_max))
+            if asked.prepared is not None:
+                asked.door.stream.put(asked.prepared, self)
+            elif asked.arguments is not None and asked.route.query is not None:
+                asked.door.stream.look(asked.route.query, asked.arguments, self)
             else:
-                door.stream.put(door.prepared(self), self)
+                self._read()
         except Exception as error:  # noqa: BLE001 - whatever a query raises ends as an answer
             self._failed(0, error)
 
+    def _read(self) -> None:
+        """Find out what is asked, and ask it."""
+        asked, head = self._asked, self.head
+        door, query = asked.door, asked.route.query
+        if query is not None:
+            arguments = asked.route.parameters.read(texts_of(self))
+            if not head.body_bytes:
+                asked.arguments = arguments
+            door.stream.look(query, arguments, self)
+        elif head.keys:
+            self._submit(exchange_of(head, self.body, door.key_chars_max))
+        else:
+            prepared = door.prepared(self)
+            if not head.body_bytes:
+                asked.prepared = prepared
+            door.stream.put(prepared, self)
+
     def _submit(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        waits_for = Deferred.fromCoroutine(_awaited(self._door.stream.submit(
-            event_of(self), exchange
-        )))  # fmt: skip
-        self._waits_for = waits_for
-        waits_for.addCallbacks(self._replied_to_key, self._failed_with_key)
+        submitted = self._asked.door.stream.submit(event_of(self), exchange)
+        Deferred.fromCoroutine(_awaited(submitted)).addCallbacks(
+            self._replied_to_key, self._failed_with_key, (exchange,), errbackArgs=(exchange,)
+        )
 
-    def _replied_to_key(self, value: Any) -> None:
-        assert self._exchange is not None
-        self.replied(self._exchange.seqs[-1], value)
+    def _replied_to_key(self, value: Any, exchange: Exchange) -> None:
+        self.replied(exchange.seqs[-1], value)
 
-    def _failed_with_key(self, failure: Failure) -> None:
-        assert self._exchange is not None
+    def _failed_with_key(self, failure: Failure, exchange: Exchange) -> None:
         assert failure.value is not None
-        seqs = self._exchange.seqs
-        self._failed(seqs[-1] if seqs else 0, failure.value)
+        self._failed(exchange.seqs[-1] if exchange.seqs else 0, failure.value)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -163,11 +184,11 @@ class DeclaredRequest:
         if self._channel is None:
             return
         try:
-            status, body, content_type, headers = answer_of(self._route, value)
+            status, body, content_type, headers = answer_of(self._asked.route, value)
         except Exception as error:  # noqa: BLE001 - an author's function
             self._failed(seq, error)
             return
-        self._answer(seq, status, body, head_of(status, content_type, headers))
+        self._answer(seq, status, body, content_type, headers)
 
     def failed(self, seq: int, error: HappyError) -> None:
         """Answer with an error; see ``Waiting``."""
@@ -175,7 +196,7 @@ class DeclaredRequest:
 
     def give_up(self, timeout_s: int) -> None:
         """Answer 503: the outcome did not come in time."""
-        _log.warn("{route}: no answer after {timeout_s} s", route=self._route, timeout_s=timeout_s)
+        _log.warn("{route}: no answer after {timeout_s} s", route=self.route, timeout_s=timeout_s)
         self._failed(0, HandlerTimeout("the application did not answer in time"))
 
     def connectionLost(self, _reason: Failure) -> None:
@@ -191,22 +212,21 @@ class DeclaredRequest:
             _log.failure(
                 "{app}: {route} failed (reference {reference})",
                 failure=Failure(error),
-                app=self._door.name,
-                route=str(self._route),
+                app=self._asked.door.name,
+                route=str(self.route),
                 reference=reference,
             )
         problem = problem_of(error, reference)
         fields = tuple((name.decode(), value.decode()) for name, value in problem.fields)
-        body = problem.body()
-        head = head_of(problem.status, CONTENT_TYPE.decode(), fields)
-        self._answer(seq, problem.status, body, head)
+        self._answer(seq, problem.status, problem.body(), CONTENT_TYPE.decode(), fields)
 
-    def _answer(self, seq: int, status: int, body: bytes, parts: tuple[bytes, bytes]) -> None:
+    def _answer(
+        self, seq: int, status: int, body: bytes, content_type: str, headers: Headers
+    ) -> None:
         channel, self._channel = self._channel, None
         assert channel is not None
-        head, site = self.head, channel.site
-        line, fields = parts
-        pieces = [line, site.common_fields, fields]
+        head, site = self._asked.head, channel.site
+        pieces = [head_of(status, content_type, headers, site.common_fields)]
         if status not in NO_BODY:
             pieces.append(b"Content-Length: %d\r\n" % len(body))
         if seq:
@@ -228,19 +248,14 @@ class DeclaredRequest:
 
 
 @lru_cache(maxsize=256)
-def head_of(status: int, content_type: str, headers: Headers) -> tuple[bytes, bytes]:
-    """Return the status line, and the fields that an answer of this shape always has."""
+def head_of(status: int, content_type: str, headers: Headers, common: bytes) -> bytes:
+    """Return the status line and the fields that an answer of this shape has in this second."""
     fields = [(name.encode(), (value.encode(),)) for name, value in headers]
+    default_type = None if status in NO_BODY else content_type.encode()
     head = answer_head(
-        status,
-        reason_of(status),
-        b"",
-        fields,
-        framing=b"",
-        default_type=None if status in NO_BODY else content_type.encode(),
+        status, reason_of(status), common, fields, framing=b"", default_type=default_type
     )
-    line, _, rest = head.partition(b"\r\n")
-    return line + b"\r\n", rest.removesuffix(b"\r\n")
+    return head.removesuffix(b"\r\n")
 
 
 async def _awaited(answer: Any) -> Any:

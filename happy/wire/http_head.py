@@ -8,7 +8,7 @@ and 6). A head is parsed once, when it is whole, so how it was cut into packets 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -47,11 +47,12 @@ class RequestHead:
     ``target`` is the request target in origin form (or ``*``) as it was sent; ``fields`` are
     the header fields in their order. ``body_bytes`` is the declared length of the body, -1
     when it is chunked. ``persistent`` says whether the peer wants to keep the connection.
-    ``keys`` are the values of ``Idempotency-Key``.
+    ``keys`` are the values of ``Idempotency-Key``. ``asked`` is what the door that answers it has
+    found out about it, None before it has.
     """
 
     __slots__ = (
-        "body_bytes", "expects_continue", "fields", "host", "http11", "keys", "method",
+        "asked", "body_bytes", "expects_continue", "fields", "host", "http11", "keys", "method",
         "persistent", "target",
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class RequestHead:
         self.body_bytes = 0
         self.persistent = http11
         self.expects_continue = False
+        self.asked: Any = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field from llhttp."""
@@ -128,10 +130,8 @@ class HeadReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._known: dict[bytes, RequestHead] = {}
-
-    def known(self, data: bytes) -> RequestHead | None:
-        """Return the head of a request without a body that these very bytes were before."""
-        return self._known.get(data)
+        self.known = self._known.get
+        """Returns the head without a body that these very bytes were before, or None."""
 
     def read(self, data: bytes) -> RequestHead:
         """Return the head that ``data`` holds; see ``parse_head``. It may be shared."""

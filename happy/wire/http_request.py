@@ -61,14 +61,14 @@ class HappyRequest(Request):
     _declared_left: int | None = None  # of a stream whose length the application set
 
     def __init__(  # the fields of the original, without what it costs to fill them
-        self, channel: HttpChannel, head: RequestHead, content: BytesIO
+        self, channel: HttpChannel, head: RequestHead, content: BytesIO | None
     ) -> None:
         Componentized.__init__(self)
         self.channel: Any = channel
         self.transport = channel.transport
         self.site = channel.site
         self.head = head
-        self.content: Any = content
+        self.content: Any = BytesIO() if content is None else content
         self.method = head.method
         self.uri = head.target
         self.path, _, self._query = head.target.partition(b"?")

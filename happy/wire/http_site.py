@@ -52,7 +52,9 @@ class HappySite(Site):
         self.channels: set[HttpChannel] = set()
         self.sweeps = 0
         self.draining = False
-        self.patience = patience_of(limits)
+        self._patience = patience_of(limits)
+        self.deadlines = self._patience
+        """The sweep at which each phase is over that begins now."""
         self.common_fields = b""
         self._sweeping = False
         self._drained: Deferred[None] | None = None
@@ -91,6 +93,7 @@ class HappySite(Site):
             self.common_fields = server_fields(time.time())
             self.reactor.callLater(SWEEP_S, self._sweep)
         self.sweeps = now = self.sweeps + 1
+        self.deadlines = tuple(now + patience for patience in self._patience)
         for channel in [c for c in self.channels if c.deadline <= now]:
             channel.expire()
 
@@ -121,7 +124,7 @@ class HappySite(Site):
     # --- requests ----------------------------------------------------------------------------
 
     def request_for(
-        self, channel: HttpChannel, head: RequestHead, content: BytesIO
+        self, channel: HttpChannel, head: RequestHead, content: BytesIO | None
     ) -> HappyRequest | DeclaredRequest:
         """Return the request of a head and a body that are whole, for who answers it."""
         request: HappyRequest | DeclaredRequest | None = None
