@@ -63,7 +63,7 @@ def tables():
     ]
 
 
-FILES, SEGMENT, FRAME, MARK, FINDINGS, TABLE = tables()
+FILES, SEGMENT, FRAME, _OWN_EVENTS, MARK, FINDINGS, TABLE = tables()
 
 
 def layout(rows):
