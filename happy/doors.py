@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.names.client import createResolver
 from twisted.web.client import Agent
 
 from happy.app import App
@@ -25,7 +26,8 @@ from happy.wire.access import AccessLog
 from happy.wire.call_out import CallOut
 from happy.wire.http import site_for
 from happy.wire.lmtp import lmtp_factory
-from happy.wire.next_hop import Smarthost
+from happy.wire.mx import MxHops
+from happy.wire.next_hop import NextHops, Smarthost
 from happy.wire.smtp import smtp_factory
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
@@ -125,9 +127,8 @@ def runners_of(
 ) -> dict[type, Runner]:
     """Return who performs each kind of debt of an application."""
     submit = partial(_submit, stream)
-    smarthost = container.mail.smarthost
     mail = MailOut(
-        hops=None if smarthost is None else Smarthost(clientFromString(reactor, str(smarthost))),
+        hops=_hops_of(container, config, reactor),
         submit=submit,
         open_blob=stream.open_blob,
         key_of=stream.effect_key,
@@ -145,6 +146,22 @@ def runners_of(
         clock=reactor,
     )
     return {SendMail: mail, Call: call}
+
+
+def _hops_of(container: Config, config: AppConfig, reactor: Any) -> NextHops | None:
+    """Return how mail finds its way; None when nothing was said of it."""
+    mail = container.mail
+    if mail.smarthost is not None:
+        return Smarthost(clientFromString(reactor, str(mail.smarthost)))
+    if not mail.direct:
+        return None
+    return MxHops(
+        resolver=createResolver(),
+        reactor=reactor,
+        identity=mail.hostname,
+        limits=config.limits,
+        chance=random.SystemRandom(),
+    )
 
 
 def _submit(stream: Stream, event: object) -> Deferred[Any]:

@@ -419,6 +419,11 @@ BAD = [
         ],
     ),
     (
+        WEB + "[mail]\nsmarthost = 'tcp:127.0.0.1:25'\ndirect = true\n",
+        ["7: mail.direct: mail goes to the smarthost; leave one of them away"],
+    ),
+    (WEB + "[mail]\ndirect = 1\n", ["6: mail.direct: expected true or false, not a whole number"]),
+    (
         WEB + "[log]\naccess = 'jsn'\naccess_file = 1\n",
         [
             "6: log.access: expected combined, json or off, not 'jsn' (did you mean json?)",

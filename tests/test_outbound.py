@@ -138,6 +138,16 @@ def test_a_kill_while_a_message_is_sent_leaves_it_ambiguous(container):
     assert len(re.findall(rb"(?mi)^Message-ID: ", first)) == 1
 
 
+def test_a_container_that_delivers_directly_starts_and_stops(container):
+    """`[mail] direct = true` is all it takes."""
+    config = LISTS.format(port=0, smarthost=25).replace(
+        'smarthost = "tcp:127.0.0.1:25"', "direct = true"
+    )
+    house = container(config).start()
+    assert house.status()["apps"][0]["mood"] == "open"
+    house.stop()
+
+
 class ByDomain:
     """Each domain has a server of its own on this machine."""
 

@@ -71,10 +71,14 @@ class AppConfig:
 
 @frozen
 class MailConfig:
-    """Mail out: the server that takes it, if any, and the name we greet with."""
+    """Mail out: the server that takes it, if any, and the name we greet with.
+
+    ``direct`` when it goes to the recipients' own servers instead.
+    """
 
     hostname: str
     smarthost: Endpoint | None = None
+    direct: bool = False
 
 
 @frozen
@@ -112,7 +116,7 @@ _APP_KEYS: Final = {
     "retention": Any,
     "fronts": _Fronts,
 }
-_MAIL_KEYS: Final = {"smarthost": Smarthost, "hostname": HostName}
+_MAIL_KEYS: Final = {"smarthost": Smarthost, "direct": bool, "hostname": HostName}
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
 _LIMIT_KEYS: Final = {field.name: Positive for field in attrs.fields(Limits)}
 
@@ -132,6 +136,8 @@ def load(path: Path) -> Config:
     if data is not None and data.exists() and not data.is_dir():
         reader.complain(("data",), f"{data} is not a directory")
     mail = reader.table(("mail",), file.get("mail", {}), _MAIL_KEYS)
+    if mail.get("direct") and "smarthost" in mail:
+        reader.complain(("mail", "direct"), "mail goes to the smarthost; leave one of them away")
     log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
     limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
     apps: tuple[AppConfig, ...] = ()
@@ -143,7 +149,11 @@ def load(path: Path) -> Config:
         path=path,
         data=file["data"],
         apps=apps,
-        mail=MailConfig(mail.get("hostname") or socket.getfqdn(), mail.get("smarthost")),
+        mail=MailConfig(
+            mail.get("hostname") or socket.getfqdn(),
+            mail.get("smarthost"),
+            mail.get("direct", False),
+        ),
         log=LogConfig(**log),
     )
 

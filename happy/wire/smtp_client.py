@@ -1,4 +1,4 @@
-"""One connection to the smarthost: messages go out over it, one after the other.
+"""One connection to a mail server: messages go out over it, one after the other.
 
 The conversation is twisted.mail's; what a mistake in it would cost is done here: bytes leave as
 RFC 5321 wants them whatever blocks they come in, nothing but an address gets into the envelope,
@@ -12,17 +12,19 @@ every reply is bounded and has its time, and each message ends in a value that s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Generator
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPullProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import SUCCESS, ESMTPClient
-from zope.interface import implementer
 
-from happy.wire.smtp_data import blocks_of, dot_stuffed, is_8bit, size_of
+from happy.wire.smtp_data import Blocks, blocks_of, is_8bit, size_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -41,7 +43,7 @@ _REPLY = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 
 @frozen
 class Sent:
-    """The smarthost took the message; ``reply`` is its word for it."""
+    """The server took the message; ``reply`` is its word for it."""
 
     reply: str
 
@@ -73,28 +75,11 @@ def _is_address(text: str) -> bool:
     return text.isprintable() and _ADDRESS.fullmatch(text) is not None
 
 
-@implementer(IPullProducer)
-class _Blocks:
-    """Has the next block sent whenever the transport has room; lets go of the body at the end."""
-
-    def __init__(self, source: Generator[bytes, None, None], send: Callable[[], None]) -> None:
-        self._source = source
-        self._wire = dot_stuffed(source)
-        self.resumeProducing = send
-
-    def next(self) -> bytes | None:
-        """Return the next block as it goes out, None after the last."""
-        return next(self._wire, None)
-
-    def stopProducing(self) -> None:
-        self._wire = iter(())
-        self._source.close()
-
-
 class SmtpClient(ESMTPClient):
     """A client that sends what ``deliver`` gives it, over one connection, until ``quit``.
 
-    ``identity`` is the name it gives in EHLO. ``closed`` fires when the connection is gone.
+    ``identity`` is the name it gives in EHLO, ``tls`` makes the connection secret where the
+    server offers that, if it is not None. ``closed`` fires when the connection is gone.
     ``messages`` counts what it was given.
     """
 
@@ -110,6 +95,7 @@ class SmtpClient(ESMTPClient):
         clock: IReactorTime,
         limits: Limits,
         open_blob: Callable[[Blob], BlobReader],
+        tls: IOpenSSLClientConnectionCreator | None = None,
     ) -> None:
         super().__init__(None, None, identity)
         self.closed: Deferred[None] = Deferred()
@@ -126,8 +112,15 @@ class SmtpClient(ESMTPClient):
         self._mail: SendMail | None = None
         self._done: Deferred[Result] | None = None
         self._fault: Transient | None = None
+        self._tls = tls
+        self._shaking_hands = False
         self._ready = self._begun = self._dotted = self._cut = False
-        self._blocks: _Blocks | None = None
+        self._blocks: Blocks | None = None
+
+    @property
+    def tls_failed(self) -> bool:
+        """Whether the connection ended while it was being made secret."""
+        return self._shaking_hands and self._fault is not None
 
     # --- what the runner calls ------------------------------------------------------------
 
@@ -245,7 +238,29 @@ class SmtpClient(ESMTPClient):
         for line in resp.split(b"\n")[1:]:
             keyword, _, parameter = line.strip().partition(b" ")
             self._extensions[keyword.upper()] = parameter.strip()
-        self.tryTLS(code, resp, self._extensions)
+        self._shaking_hands = False
+        if self._tls is not None and b"STARTTLS" in self._extensions:
+            self._ask(b"STARTTLS", (220,), self._start_tls, self._no_tls)
+        else:
+            self.smtpState_from(code, resp)
+
+    def _start_tls(self, code: int, resp: bytes) -> None:
+        if self._buffer:
+            # Nobody has proved yet who says it (RFC 3207 section 6).
+            self._break("an answer before the connection was secret")
+            return
+        creator, self._tls = self._tls, None
+        self._shaking_hands = True
+        self.transport.startTLS(creator)
+        # What was said before may have been said by anybody (RFC 3207 section 4.2).
+        self._extensions.clear()
+        self.esmtpState_ehlo(code, resp)
+
+    def _no_tls(self, code: int, resp: bytes) -> None:
+        if code == 421:
+            self._session_refused(code, resp)
+        else:
+            self.smtpState_from(code, resp)
 
     def smtpState_from(self, code: int, resp: bytes) -> None:
         """Begin a message, when there is one (RFC 1870, RFC 6152, RFC 6531 parameters)."""
@@ -285,7 +300,7 @@ class SmtpClient(ESMTPClient):
         """Send the message, as fast as the transport takes it."""
         assert self._mail is not None
         self._expected, self._failresponse = (), self._answered_too_soon
-        self._blocks = _Blocks(blocks_of(self._mail, self._open_blob), self._send_block)
+        self._blocks = Blocks(blocks_of(self._mail, self._open_blob), self._send_block)
         self.setTimeout(self.timeout)
         self.transport.registerProducer(self._blocks, False)
 

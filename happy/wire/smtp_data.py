@@ -10,6 +10,8 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
 
 from happy.event import Blob, moment
 from happy.message import header_block, parse_header
@@ -66,6 +68,25 @@ def dot_stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _line_ends_mended(data: bytes) -> bytes:
     return data.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\n", b"\r\n")
+
+
+@implementer(IPullProducer)
+class Blocks:
+    """Has the next block sent whenever the transport has room; lets go of the body at the end."""
+
+    def __init__(self, source: Generator[bytes, None, None], send: Callable[[], None]) -> None:
+        self._source = source
+        self._wire = dot_stuffed(source)
+        self.resumeProducing = send
+
+    def next(self) -> bytes | None:
+        """Return the next block as it goes out, None after the last."""
+        return next(self._wire, None)
+
+    def stopProducing(self) -> None:
+        """Send no more; the body is let go of."""
+        self._wire = iter(())
+        self._source.close()
 
 
 def blocks_of(

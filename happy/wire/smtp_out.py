@@ -27,6 +27,7 @@ from happy.wire.ends import Ends, Submit
 from happy.wire.next_hop import Hop, NextHops, NoHop
 from happy.wire.smtp_client import Permanent, Result, Sent, SmtpClient, Transient
 from happy.wire.smtp_data import completed
+from happy.wire.starttls import Opportunistic
 
 log = Logger()
 
@@ -106,7 +107,7 @@ class MailOut:
             self._destinations.add(self._hops.destination_of(mail.recipient), owed)
         elif not self._warned:
             self._warned = True
-            log.warn("mail is owed and there is no way out for it: set [mail] smarthost")
+            log.warn("mail is owed and there is no way out: set [mail] smarthost, or direct = true")
 
     def stop(self) -> Deferred[None]:
         """Begin nothing more; fires when what was on its way has ended or was cut.
@@ -157,17 +158,20 @@ class MailOut:
             return None, Permanent(none.reply) if none.permanent else _not_begun(none.reply)
         result = _not_begun("4.4.4 nobody takes mail there")
         for hop in hops[: self._limits.mail_out_hops_max]:
-            try:
-                client = await self._connect(hop)
-            except Exception as error:  # noqa: BLE001 - an endpoint may fail with anything
-                why = str(error) or type(error).__name__
-                at = f" to {hop.name}" if hop.name else ""
-                result = _not_begun(f"4.4.1 cannot connect{at}: {why}")
-                continue
-            result = await self._deliver(client, attempt)
-            if not isinstance(result, Transient) or result.begun:
-                return client, result
-            await self._part(client)
+            for secret in (True, False):
+                try:
+                    client = await self._connect(hop, secret=secret)
+                except Exception as error:  # noqa: BLE001 - an endpoint may fail with anything
+                    why = str(error) or type(error).__name__
+                    at = f" to {hop.name}" if hop.name else ""
+                    result = _not_begun(f"4.4.1 cannot connect{at}: {why}")
+                    break
+                result = await self._deliver(client, attempt)
+                if not isinstance(result, Transient) or result.begun:
+                    return client, result
+                await self._part(client)
+                if not client.tls_failed:
+                    break
         return None, result
 
     async def _deliver(self, client: SmtpClient, attempt: _Attempt) -> Result:
@@ -180,7 +184,7 @@ class MailOut:
             completed(mail, self._key_of(owed.id), owed.since_ns, self._identity)
         )
 
-    async def _connect(self, hop: Hop) -> SmtpClient:
+    async def _connect(self, hop: Hop, *, secret: bool) -> SmtpClient:
         factory = Factory.forProtocol(
             partial(
                 SmtpClient,
@@ -188,6 +192,7 @@ class MailOut:
                 clock=self._clock,
                 limits=self._limits,
                 open_blob=self._open_blob,
+                tls=Opportunistic(hop.name) if secret else None,
             )
         )
         factory.noisy = False
