@@ -366,6 +366,19 @@ def test_a_load_counts_answers_and_finds_nothing_wrong_with_right_ones():
     assert 0 < found["p50_us"] <= found["p99_us"]
 
 
+def test_a_load_begins_when_each_connection_has_been_answered():
+    """What a server needs to accept connections is no latency; its numbers count all the same."""
+    counts = []
+
+    def answer(count):
+        counts.append(count)
+        return "200 OK", count
+
+    found = loaded(answer)
+    assert found["answers"] == len(counts) - 2
+    assert found["faults"] == []
+
+
 def test_a_load_finds_numbers_that_are_given_out_twice():
     """A server that repeats itself is caught."""
     assert "a number was given out twice" in loaded(lambda _count: ("200 OK", 7))["faults"]

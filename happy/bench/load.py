@@ -3,8 +3,9 @@
     python -m happy.bench.load PORT METHOD PATH CLIENTS RATE SECONDS
 
 asks RATE times a second, each request at its own moment over whichever of CLIENTS connections
-is free; RATE 0 asks again as soon as there is an answer. A latency counts from the moment the
-request was due, so that a server that stops for a while is charged for all that it kept
+is free; RATE 0 asks again as soon as there is an answer. Before that, each connection asks once:
+a server that still accepts connections is not what is measured. A latency counts from the moment
+the request was due, so that a server that stops for a while is charged for all that it kept
 waiting. The numbers in the answers to POST are kept and looked at: each once, without a gap, and
 on a connection each greater than the one before. One line of JSON at the end.
 
@@ -80,6 +81,11 @@ class Load:
 
     def run(self, rate: float, seconds: float) -> None:
         """Ask for some seconds, then wait for the answers that are owed."""
+        while self._free:
+            self._ask(0.0)
+        self._wait_for_all()
+        self.latencies_s.clear()
+        self.refused = 0
         start_s, used_s = time.perf_counter(), time.process_time()
         end_s = start_s + seconds
         asked = 0
@@ -89,9 +95,7 @@ class Load:
                 asked += 1
             due_s = start_s + asked / rate if rate and self._free else end_s
             self._take(max(0.0, due_s - time.perf_counter()))
-        late_s = time.perf_counter() + GRACE_S
-        while len(self._free) < len(self._by_file) and time.perf_counter() < late_s:
-            self._take(GRACE_S)
+        self._wait_for_all()
         self.unanswered = len(self._by_file) - len(self._free)
         self.seconds = time.perf_counter() - start_s
         self.cpu_s = time.process_time() - used_s
@@ -102,15 +106,23 @@ class Load:
         for one in self._by_file.values():
             one.socket.close()
 
+    def _wait_for_all(self) -> None:
+        late_s = time.perf_counter() + GRACE_S
+        while len(self._free) < len(self._by_file) and time.perf_counter() < late_s:
+            self._take(GRACE_S)
+
     def _ask(self, due_s: float) -> None:
         one = self._free.popleft()
         one.due_s = due_s
         one.socket.send(self._request)
 
     def _take(self, timeout_s: float) -> None:
-        # epoll counts in whole milliseconds; select does not, and can wait for an epoll.
-        select.select((self._poll,), (), (), timeout_s)
-        for file, _ in self._poll.poll(0):
+        ready = self._poll.poll(0)
+        if not ready:
+            # epoll counts in whole milliseconds; select does not, and can wait for an epoll.
+            select.select((self._poll,), (), (), timeout_s)
+            ready = self._poll.poll(0)
+        for file, _ in ready:
             one = self._by_file[file]
             data = one.socket.recv(_PIECE_BYTES)
             if not data:
