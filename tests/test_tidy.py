@@ -28,7 +28,7 @@ FLOORS = {
         "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
         "bulk", "digest", "index", "lookup", "marks", "outcomes", "put", "table", "undo",
         "older_image",
-        "message", "mime", "text",
+        "message", "mime", "text", "dsn", "correspondents",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "items", "schema", "journal.snapshot_format",
         "bench.figures", "bench.model",

@@ -545,7 +545,7 @@ class Sink(LineReceiver):
             self.sendLine(b"250 ok")
 
 
-def run(awaited, timeout_s=20):
+def run(awaited, timeout_s=60):
     """Turn the reactor until a Deferred fires; return what it fires with."""
     ends = []
     awaited.addBoth(ends.append)

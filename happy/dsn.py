@@ -1,0 +1,233 @@
+"""Reports that mail could not be delivered (RFC 3464): reading those that come, making our own.
+
+And the return paths that tell whom such a report is about without anybody reading it (VERP).
+All of it is pure: made for handlers. What comes may be anything at all; reading never raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+from urllib.parse import quote, unquote
+
+from attrs import frozen
+
+from happy.event import Mail, MailFailed
+from happy.message import Header, header_block, parse_header
+from happy.mime import bytes_of, read_message
+
+RECIPIENTS_MAX: Final = 100
+"""How many recipients of one report are read."""
+_HEADER_BYTES_MAX: Final = 16 * 1024  # of the message that failed, as the report shows it
+_LINE_BYTES_MAX: Final = 998
+
+_STATUS: Final = re.compile(r"(?:[245][0-9][0-9] )?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
+_CODE: Final = re.compile(r"([245])[0-9][0-9]\b")
+_BLANK_LINE: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
+_ADDRESS: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+_PLAIN_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$&'*/?^_`{|}~-]+(?:\.[A-Za-z0-9!#$&'*/?^_`{|}~-]+)*")
+_SAFE: Final = "!#$&'*/?^_`{|}~-"
+
+_TEXT: Final = """\
+This is the mail system of {host}.
+
+Your message could not be delivered to
+
+    {recipient}
+
+It is not tried any more. The reason:
+
+    {reason}
+
+What follows is the same for programs, and the header of your message.
+"""
+
+
+@frozen
+class Fate:
+    """What became of a message for one recipient, as a report tells it.
+
+    ``action`` is failed, delayed, delivered, relayed or expanded; ``status`` an enhanced code
+    (RFC 3463), empty when there was none; ``reason`` what a server said.
+    """
+
+    recipient: str
+    action: str
+    status: str = ""
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it will never be delivered."""
+        return self.action == "failed"
+
+
+def status_of(reply: str) -> str:
+    """Return the enhanced code of a server's reply, ``5.0.0`` and the like when it gave none.
+
+    ``reply`` is that of a ``MailSent``, ``MailDelayed`` or ``MailFailed``. Empty when it tells
+    nothing at all.
+    """
+    found = _STATUS.match(reply)
+    if found is not None:
+        return found[1]
+    code = _CODE.match(reply)
+    return "" if code is None else f"{code[1]}.0.0"
+
+
+# --- reading ------------------------------------------------------------------------------
+
+
+def read_report(mail: Mail) -> tuple[Fate, ...]:
+    """Return what a message reports of others; empty when it is no report, or none we can read.
+
+    Reports as RFC 3464 wants them, and Exim's, which names recipients in its header. A message
+    that is too large for the memory is not read.
+    """
+    if not isinstance(mail.content, bytes):
+        return ()
+    header = parse_header(mail.header)
+    if header.content_type.kind == "multipart/report":
+        for part in read_message(mail.content).parts:
+            if part.kind in ("message/delivery-status", "message/global-delivery-status"):
+                return _fates(bytes_of(mail.content, part))
+    if not mail.reverse_path:
+        named = _ADDRESS.findall(header.get("x-failed-recipients").replace(",", " "))
+        return tuple(Fate(address, "failed") for address in named[:RECIPIENTS_MAX])
+    return ()
+
+
+def _fates(fields: bytes) -> tuple[Fate, ...]:
+    """Read the groups of fields: the first is about the message, each other about a recipient."""
+    groups = map(parse_header, _BLANK_LINE.split(fields.strip(b"\r\n"))[: RECIPIENTS_MAX + 1])
+    return tuple(fate for group in groups if (fate := _fate(group)) is not None)
+
+
+def _fate(group: Header) -> Fate | None:
+    action = group.get("action").partition(" ")[0].strip().lower()
+    recipient = _typed(group.get("final-recipient")) or _typed(group.get("original-recipient"))
+    if not action or not recipient:
+        return None
+    status = _STATUS.match(group.get("status").strip())
+    return Fate(
+        recipient,
+        action,
+        "" if status is None else status[1],
+        _typed(group.get("diagnostic-code")),
+    )
+
+
+def _typed(value: str) -> str:
+    """Return what stands behind the type of a field, as in ``rfc822; ann@x.example``."""
+    return " ".join(value.partition(";")[2].split()).removeprefix("<").removesuffix(">")
+
+
+# --- making -------------------------------------------------------------------------------
+
+
+def compose_report(
+    failed: MailFailed, *, host: str, message_id: str, date: datetime, header: bytes = b""
+) -> bytes:
+    """Return the report that a message failed, for the ``reverse_path`` of that message.
+
+    ``host`` is our name in it, ``header`` that of the message that failed. It goes out with an
+    empty return path, and a message that had one itself is not reported on: ``ValueError``.
+    """
+    if not failed.reverse_path:
+        raise ValueError("a message without a return path is not reported on (RFC 5321, 4.5.5)")
+    if date.tzinfo is None:
+        raise ValueError("a date without a timezone: write datetime(..., tzinfo=UTC)")
+    boundary = "=_" + hashlib.sha256(message_id.encode()).hexdigest()[:32]
+    status = status_of(failed.reply)
+    fields = [
+        ("Final-Recipient", _final(failed.recipient)),
+        ("Action", "failed"),
+        ("Status", status if status.startswith("5") else "5.0.0"),
+    ]
+    reason = " ".join(failed.reply.split())
+    if re.match("[245][0-9][0-9] ", reason):
+        fields.append(("Diagnostic-Code", f"smtp; {_ascii(reason)}"))
+    text = _TEXT.format(host=host, recipient=_ascii(failed.recipient), reason=_ascii(reason))
+    parts = [
+        ("text/plain; charset=us-ascii", text.replace("\n", "\r\n").encode()),
+        (
+            "message/delivery-status",
+            header_block([("Reporting-MTA", f"dns; {host}")]) + header_block(fields)[:-2],
+        ),
+        ("text/rfc822-headers", _shown(header)),
+    ]
+    body = b"".join(
+        b"\r\n--%s\r\n" % boundary.encode() + header_block([("Content-Type", kind)]) + content
+        for kind, content in parts
+    )
+    head = header_block(
+        [
+            ("From", f'"Mail system" <mailer-daemon@{host}>'),
+            ("To", failed.reverse_path),
+            ("Subject", "Your message could not be delivered"),
+            ("Date", format_datetime(date)),
+            ("Message-ID", message_id),
+            ("Auto-Submitted", "auto-replied"),
+            ("MIME-Version", "1.0"),
+            (
+                "Content-Type",
+                f'multipart/report; report-type=delivery-status; boundary="{boundary}"',
+            ),
+        ]
+    )
+    return head + body + b"\r\n--%s--\r\n" % boundary.encode()
+
+
+def _final(recipient: str) -> str:
+    if recipient.isascii():
+        return f"rfc822; {recipient}"
+    # RFC 6533 section 3: in ASCII, so that a server without SMTPUTF8 may pass it on.
+    escaped = "".join(
+        c if c.isascii() and c not in "\\+=" else f"\\x{{{ord(c):X}}}" for c in recipient
+    )
+    return f"utf-8; {escaped}"
+
+
+def _ascii(text: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+def _shown(header: bytes) -> bytes:
+    """Return a header in lines that any server passes on, its end cut off if it is long."""
+    lines = header[:_HEADER_BYTES_MAX].replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
+    clean = bytes(c if 32 <= c < 127 or c in b"\t\n" else 63 for c in b"\n".join(
+        line[:_LINE_BYTES_MAX] for line in lines
+    ))  # fmt: skip
+    return clean.replace(b"\n", b"\r\n") + b"\r\n"
+
+
+# --- variable return paths ----------------------------------------------------------------
+
+
+def verp(reverse_path: str, recipient: str) -> str:
+    """Return a return path of a recipient's own: ``bounces+ann=x.example@app.example``.
+
+    As Postfix makes them with its default delimiters. Whatever an address may not hold there is
+    written as ``%`` and two hexadecimal digits. Anybody can make such an address up: where a
+    report counts against somebody, a return path with a token of ``context.token`` is better.
+    """
+    local, at, domain = reverse_path.rpartition("@")
+    name, _, of = recipient.rpartition("@")
+    if not at or not name:
+        raise ValueError(f"not a mail address: {reverse_path if not at else recipient!r}")
+    plain = name if _PLAIN_LOCAL.fullmatch(name) else quote(name, safe=_SAFE).replace(".", "%2E")
+    host = of if of.isascii() else quote(of, safe=".-")
+    return f"{local}+{plain}={host}@{domain}"
+
+
+def unverp(address: str) -> tuple[str, str] | None:
+    """Return the return path and the recipient that ``verp`` made this of; None for another."""
+    local, at, domain = address.rpartition("@")
+    before, plus, rest = local.partition("+")
+    name, equals, host = rest.rpartition("=")
+    if not (at and plus and equals and before and name and host):
+        return None
+    return f"{before}@{domain}", f"{unquote(name)}@{unquote(host)}"
