@@ -31,6 +31,8 @@ from happy.event import (
     Entry,
     FailedOutcome,
     Happened,
+    Mail,
+    MailAcknowledged,
     Outcome,
     RefusedOutcome,
     Reply,
@@ -42,6 +44,7 @@ from happy.guard import closed
 from happy.keys import Keys, Remembered
 from happy.outcomes import OutcomeDigest
 from happy.schedule import Schedules
+from happy.unacknowledged import Unacknowledged
 from happy.undo import Undo
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
 _NOTHING: Final = Reply(None)
 # One look for all the other events.
-_OURS: Final = frozenset((Configured, Scheduled, ScheduleFired, *SETTLING))
+_OURS: Final = frozenset((Configured, Mail, MailAcknowledged, Scheduled, ScheduleFired, *SETTLING))
 
 
 _time_of = attrgetter("time_ns")
@@ -78,6 +81,7 @@ class Machine:
         self.schedules = Schedules()
         self.configured = Configured(b"")
         self.keys = Keys(self.configured.keys_remembered_max)
+        self.unacknowledged = Unacknowledged()
         self.seq = 0
         self.time_ns = 0
         self.failed = 0
@@ -184,18 +188,19 @@ class Machine:
         Two machines that applied the same events, in whatever batches, have the same. It costs
         in proportion to what changed since the last time.
         """
-        return hexdigest(
-            (
-                self._undo.digest(),
-                self.outbox.digest(),
-                tuple(self.schedules),
-                self.keys.digest(),
-                self.configured,
-                self.failed,
-                self.seq,
-                self.time_ns,
-            )
+        parts: tuple[Any, ...] = (
+            self._undo.digest(),
+            self.outbox.digest(),
+            tuple(self.schedules),
+            self.keys.digest(),
+            self.configured,
+            self.failed,
+            self.seq,
+            self.time_ns,
         )
+        # Marks were made before there was such a memory, and must still agree.
+        more = (self.unacknowledged.digest(),) if self.unacknowledged else ()
+        return hexdigest(parts + more)
 
     def resume(self, configured: Configured, failed: int) -> None:
         """Take over what an image says of an earlier machine; its state is put in besides."""
@@ -229,8 +234,11 @@ class Machine:
 
         Only what is raised from here, and is no outcome, takes it back.
         """
-        if isinstance(event, Configured):
-            return self._configure(seq, time_ns, event)
+        match event:
+            case Configured():
+                return self._configure(seq, time_ns, event)
+            case Mail():
+                return self._take_mail(seq, time_ns, event)
         places = self.schedules.places
         try:
             brought, due_ns = self._take_in(seq, time_ns, event)
@@ -242,9 +250,18 @@ class Machine:
         self.outbox.commit()
         return outcome
 
+    def _take_mail(self, seq: int, time_ns: int, mail: Mail) -> Outcome:
+        outcome = self._tell(seq, time_ns, mail)
+        self.unacknowledged.forget(mail.acknowledged)
+        if not isinstance(outcome, RefusedOutcome):  # of which the peer hears no 250
+            self.unacknowledged.take(seq, time_ns, mail)
+        return outcome
+
     def _take_in(self, seq: int, time_ns: int, event: object) -> tuple[object, int | None]:
         """Return the event that a handler is to see (None: nobody), and when it was due."""
         match event:
+            case MailAcknowledged(acknowledged):
+                self.unacknowledged.forget(acknowledged)
             case Scheduled():
                 self.schedules.declare(event, time_ns)
             case ScheduleFired(name, due_ns, record):

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from happy.effects import Call, Effect, EffectId, Outbox, Owed, SendMail, Timer
-from happy.event import Blob, event_meta, moment, nanoseconds
+from happy.event import Blob, event_meta
+from happy.moments import moment, nanoseconds
 
 _ADDRESS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])+')
 """What can stand between the angle brackets of an envelope and not end it."""

@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from happy.errors import DefinitionError
-from happy.event import moment, nanoseconds
+from happy.moments import moment, nanoseconds
 
 _DAY: Final = timedelta(days=1)
 _MONTHS: Final = (

@@ -7,19 +7,18 @@ the journal, and holds immutable values only, so that what was journaled is what
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar, dataclass_transform, overload
 
 import attrs
 import msgspec
 
 from happy.errors import DefinitionError, HappyError
+from happy.moments import moment
 from happy.values import check_immutable
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen
@@ -148,18 +147,6 @@ class Happened(Protocol):
         """A digest of the peer's request, if it had a key."""
 
 
-def moment(time_ns: int) -> datetime:
-    """Return nanoseconds since 1970 as an aware datetime, exact to the microsecond."""
-    return _EPOCH + timedelta(microseconds=time_ns // 1000)
-
-
-def nanoseconds(when: datetime) -> int:
-    """Return an aware datetime as nanoseconds since 1970; ``ValueError`` when it is naive."""
-    if when.tzinfo is None:
-        raise ValueError("a time without a timezone: write datetime(..., tzinfo=UTC)")
-    return (when - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
 class Reply(msgspec.Struct, frozen=True, array_like=True, tag="reply", gc=False):
     """The outcome of a handler that returned."""
 
@@ -254,7 +241,8 @@ class Mail:
     """A message as it came: the envelope, what is known of the peer, and its exact bytes.
 
     ``header`` is the header section up to and including the empty line; ``content`` is the
-    whole message (header included) with CRLF line ends: inline, or a ``Blob`` when large.
+    whole message (header included) with CRLF line ends: inline, or a ``Blob`` when large, and
+    ``sha256`` is its digest. ``acknowledged`` says by the way what ``MailAcknowledged`` says.
     """
 
     reverse_path: str
@@ -266,11 +254,24 @@ class Mail:
     protocol: str = "ESMTP"
     tls: bool = False
     options: tuple[str, ...] = ()
+    sha256: bytes = b""
+    acknowledged: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def size(self) -> int:
         """The length of the whole message in bytes."""
         return self.content.size if isinstance(self.content, Blob) else len(self.content)
+
+
+@event(name="happy.MailAcknowledged")
+class MailAcknowledged:
+    """The senders of these messages have read that they were taken, or had the time to.
+
+    A copy of one of them that comes after this is a new message. Each is told by its place and
+    what its copies have in common; see ``happy.unacknowledged``.
+    """
+
+    acknowledged: tuple[tuple[int, bytes], ...]
 
 
 @event(name="happy.TimerFired")
@@ -382,6 +383,7 @@ class CallEnded:
 SYSTEM_EVENTS: Final = (
     Configured,
     Mail,
+    MailAcknowledged,
     TimerFired,
     Scheduled,
     ScheduleFired,

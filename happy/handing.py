@@ -16,6 +16,7 @@ from happy.event import Entry, Waiting
 from happy.inline_core import Core
 from happy.memory import MemoryWatch
 from happy.order import Order, check_fingerprint
+from happy.retransmission import Retransmissions
 
 Keys = Mapping[int, tuple[str, bytes | None]]
 
@@ -23,15 +24,17 @@ Keys = Mapping[int, tuple[str, bytes | None]]
 class Handing:
     """Where encoded events come into the order of one stream."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands between
         self,
         order: Order,
+        mail: Retransmissions,
         core: Core,
         answers: Answers,
         memory: MemoryWatch,
         decoder: EventDecoder,
     ) -> None:
         self._order = order
+        self._mail = mail
         self._core = core
         self._answers = answers
         self._memory = memory
@@ -52,7 +55,7 @@ class Handing:
                     known = read[record] = self._decoder.read_back(record)
                 self._memory.check(known.event)
                 entry = Entry(0, 0, known.event, known.source, known.key, known.fingerprint)
-                self._order.admit(record, entry, waiter)
+                self._mail.admit(record, entry, waiter)
             except HappyError as error:
                 waiter.failed(0, error)
 

@@ -119,6 +119,11 @@ def _put_keys(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> Non
         machine.keys.put_back(key, Remembered(fingerprint, seq, _untold(outcome)))
 
 
+def _put_unacknowledged(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+    for seq, copy, time_ns in items:
+        machine.unacknowledged.put_back(seq, copy, time_ns)
+
+
 def _told(outcome: Outcome) -> tuple[Any, ...]:
     match outcome:
         case Reply(value):
@@ -150,6 +155,13 @@ _PARTS: Final = (
     Part("outbox", Items(), lambda m: len(m.outbox), _take_owed, _put_owed),
     Part("schedules", Items(), lambda m: len(m.schedules), _take_schedules, _put_schedules),
     Part("keys", Items(), lambda m: len(m.keys), _take_keys, _put_keys),
+    Part(
+        "unacknowledged",
+        Items(),
+        lambda m: len(m.unacknowledged),
+        lambda m: m.unacknowledged,
+        _put_unacknowledged,
+    ),
     Part("outcomes", Items(), lambda _: 1, lambda m: [m.outcomes.image()], _put_outcomes),
 )
 

@@ -21,6 +21,7 @@ from happy.keys import Keys
 from happy.marks import DigestMark, mark_of
 from happy.memory import state_bytes
 from happy.schedule import Schedules
+from happy.unacknowledged import Unacknowledged
 
 Query = Callable[..., Any]
 
@@ -31,6 +32,7 @@ class Core(Protocol):
     outbox: Outbox
     schedules: Schedules
     keys: Keys
+    unacknowledged: Unacknowledged
 
     @property
     def seq(self) -> int:
@@ -102,6 +104,7 @@ class InlineCore:
         self.outbox = machine.outbox
         self.schedules = machine.schedules
         self.keys = machine.keys
+        self.unacknowledged = machine.unacknowledged
         self._applying = applying
 
     @property

@@ -86,6 +86,9 @@ class Limits:
     mail_inline_bytes_max: int = _bound(64 * KIB)  # larger messages go to a blob file
     mail_header_bytes_max: int = _bound(64 * KIB)  # 552; the part that handlers see in memory
     mail_hops_max: int = _bound(50)  # Received fields, then it is a loop; Postfix's figure
+    mail_unacknowledged_max: int = _bound(100_000)  # recipients; 20 MB of memory
+    mail_unacknowledged_s: int = _bound(432_000)  # five days: as long as Postfix sends it again
+    mail_acknowledged_within_s: int = _bound(60)  # then what a crash may forget is in the journal
 
     # Mail out (RFC 5321 section 4.5.4.1).
     outbox_deliveries_max: int = _bound(10)  # at once, to one destination

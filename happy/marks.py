@@ -32,8 +32,8 @@ import attrs
 from happy.apply import Machine
 from happy.digest import packed
 from happy.errors import Corrupt, Diverged
-from happy.event import moment
 from happy.journal.frame import Frame
+from happy.moments import moment
 from happy.schema import fields_schema
 from happy.upcast import version_of
 from happy.values import hints_of

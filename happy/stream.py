@@ -45,6 +45,7 @@ from happy.opening import Opened, open_application
 from happy.order import Batch, Order, check_fingerprint
 from happy.own_events import OwnEvents
 from happy.pen import Pen
+from happy.retransmission import Retransmissions
 from happy.stream_clock import StreamClock
 from happy.world import World
 
@@ -81,6 +82,7 @@ class Stream:
         self._core: Core
         self._handing: Handing
         self._crowd = EndOfTurn(world.clock, self._pump)
+        self._mail: Retransmissions
         self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
@@ -123,7 +125,12 @@ class Stream:
         self._memory = MemoryWatch(
             self.name, core.state_bytes, self.limits, self._world.clock, self._world.footprint
         )
-        self._handing = Handing(self._order, core, self._answers, self._memory, self._decoder)
+        self._mail = Retransmissions(
+            self._order, core.unacknowledged, self.limits, self.clock, self._world.clock, self._pump
+        )
+        self._handing = Handing(
+            self._order, self._mail, core, self._answers, self._memory, self._decoder
+        )
         schedules = self._definition.schedules
         self._agenda = Agenda(schedules, core.schedules, self.clock, self.limits)
         self.debts = Debts(
@@ -148,6 +155,7 @@ class Stream:
         self._own.stop()
         self._idle.stop()
         self._crowd.stop()
+        self._mail.stop()
 
     # --- what doors see -------------------------------------------------------------------
 
@@ -252,7 +260,7 @@ class Stream:
                 return answer
         self._memory.check(event)
         record = encode(event, exchange.source, key, exchange.fingerprint)
-        self._order.admit(record, self._decoder.read_back(record), waiter)
+        self._mail.admit(record, self._decoder.read_back(record), waiter)
         self._pump()
         return answer
 
@@ -345,6 +353,8 @@ class Stream:
         match self.mood:
             case Mood.OPEN:
                 self.mood = step(self.mood, Mood.DRAINING)
+                self._mail.tell()
+                self._pump()
                 self.stop()
                 self._drained = Deferred()
                 self._drained.addCallback(lambda _: self._seal())

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from happy.app import App
-from happy.event import Blob
+from happy.event import Blob, MailAcknowledged
 from happy.limits import Limits
 from happy.wire.lmtp import lmtp_factory
 from happy.wire.smtp import smtp_factory
@@ -57,28 +57,37 @@ class FakeStream:
     error: Exception | None = None
     blob_error: Exception | None = None
     mails: list = field(factory=list)
+    acknowledged: list = field(factory=list)
+    places: dict = field(factory=dict)
     exchanges: list = field(factory=list)
     waiting: list = field(factory=list)
     blobs: list = field(factory=list)
     sealing: list = field(factory=list)
 
     def submit(self, event, exchange):
+        if isinstance(event, MailAcknowledged):
+            self.acknowledged.append(event.acknowledged)
+            return succeed(None)
         self.mails.append(event)
         self.exchanges.append(exchange)
         if self.held:
             committed = Deferred()
-            self.waiting.append((committed, exchange))
+            self.waiting.append((committed, event))
             return committed
-        exchange.seqs.append(len(self.mails))
-        return succeed(None) if self.error is None else Deferred.fromCoroutine(self._fail())
+        return self._placed(event) if self.error is None else Deferred.fromCoroutine(self._fail())
+
+    def _placed(self, event):
+        if self.places:
+            return succeed(tuple(self.places[name] for name in event.recipients))
+        seq = next(n for n, mail in enumerate(self.mails, 1) if mail is event)
+        return succeed((seq,) * len(event.recipients))
 
     async def _fail(self):
         raise self.error
 
     def commit(self):
-        committed, exchange = self.waiting.pop(0)
-        exchange.seqs.append(len(self.mails))
-        committed.callback(None)
+        committed, event = self.waiting.pop(0)
+        self._placed(event).chainDeferred(committed)
 
     def ask(self, query, *args, **kwargs):
         raise NotImplementedError

@@ -204,6 +204,7 @@ def told(machine):
         list(machine.state.notes.items()),
         list(machine.outbox),
         list(machine.keys),
+        list(machine.unacknowledged),
         machine.digest(),
     )
 

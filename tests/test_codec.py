@@ -155,6 +155,7 @@ def test_read_back_is_what_a_replay_reads(event):
 def test_the_events_of_happy_itself_come_back(cls):
     """Every system event survives the journal with its defaults."""
     values = {"str": "a", "bytes": b"a\0\xff", "int": 3, "tuple[str, ...]": ("x", "y")}
+    values["tuple[tuple[int, bytes], ...]"] = ((1, b"a"), (2, b"b"))
     given = {
         f.name: values.get(f.type if isinstance(f.type, str) else f.type.__name__, b"a")
         for f in attrs.fields(cls)

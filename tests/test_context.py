@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from happy.context import Context
 from happy.effects import Call, Outbox, Owed, SendMail, Timer
 from happy.errors import DefinitionError
-from happy.event import Blob, event, nanoseconds
+from happy.event import Blob, event
+from happy.moments import nanoseconds
 
 NOW_NS = 1_000_000_000_000_000_123
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from happy.cron import when_of
 from happy.errors import DefinitionError
-from happy.event import moment, nanoseconds
+from happy.moments import moment, nanoseconds
 
 MINUTE_NS = 60 * 10**9
 # Half an hour of change, one at midnight, one that leaves out a day, and the usual kinds.

@@ -4,7 +4,7 @@ import random
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy import App, Table, event, handles, row, state, table
@@ -13,20 +13,41 @@ from happy.apply import Machine
 from happy.codec import EventDecoder, encode
 from happy.effects import Owed, SendMail
 from happy.errors import UnfitSnapshot, UnknownEvent
-from happy.event import Configured, Entry, MailDelayed, MailSending, TimerFired
+from happy.event import (
+    Configured,
+    Entry,
+    Mail,
+    MailAcknowledged,
+    MailDelayed,
+    MailSending,
+    TimerFired,
+)
 from happy.image import Image, Kind
 from happy.journal.snapshot_format import Description, Section
+from happy.unacknowledged import copy_of
 from snapshot_kit import BEGIN_NS, STRANGE, Banking, Closed, Paid, Strange, told
 
 DEFINITION = definition_of(Banking)
 DECODER = EventDecoder(DEFINITION.events)
 JOURNAL = b"j" * 16
 
+some_mail = Mail("a@s.example", ("x@d.example",), b"", b"", sha256=b"1" * 32)
+acknowledged = st.tuples(st.integers(1, 20), st.just(copy_of(some_mail, "x@d.example")))
 events = st.one_of(
     st.builds(Paid, st.sampled_from(["a1", "a2", "b1", "c1"]), st.integers(-2, 40)),
     st.builds(Closed, st.sampled_from(["a1", "b1", "c1"])),
     st.builds(Strange, st.sampled_from(list(STRANGE))),
     st.builds(TimerFired, st.integers(1, 20), st.integers(0, 1)),
+    st.builds(
+        Mail,
+        st.just("a@s.example"),
+        st.sampled_from([("x@d.example",), ("x@d.example", "y@d.example")]),
+        st.just(b"\r\n"),
+        st.just(b"\r\n"),
+        sha256=st.sampled_from([b"", b"1" * 32, b"2" * 32]),
+        acknowledged=st.lists(acknowledged, max_size=2).map(tuple),
+    ),
+    st.builds(MailAcknowledged, st.lists(acknowledged, max_size=2).map(tuple)),
     st.builds(Configured, st.just(b""), st.just(("example.org",)), st.integers(1, 3)),
 )
 entries = st.lists(st.tuples(events, st.one_of(st.none(), st.text("kl", max_size=2))), max_size=30)
@@ -55,6 +76,7 @@ def imaged(machine, kinds=None, definition=DEFINITION):
     return again, Image(definition).put(again, EventDecoder(definition.events), description, blocks)
 
 
+@settings(deadline=None)
 @given(entries, entries)
 def test_an_image_is_all_that_history_made(before, after):
     """A machine from an image is the same, and stays the same with all that is applied to both."""

@@ -9,7 +9,7 @@ from twisted.logger import globalLogPublisher
 from twisted.mail.smtp import ESMTP
 
 from happy.app import exchange
-from happy.errors import Busy, Halted, HandlerFailed, NoRoom, NotOpen, Refused
+from happy.errors import Busy, Halted, NoRoom, NotOpen, Refused
 from happy.event import Blob
 from happy.wire.smtp_reply import BARE_LINE_END
 from smtp_kit import Door
@@ -239,11 +239,10 @@ def test_a_replaying_application_sends_recipients_away_with_421():
         (NoRoom("no room"), "452 4.3.1 no room\r\n"),
         (Halted("stopped"), "451 4.3.0 stopped\r\n"),
         (NotOpen("closing"), "421 4.3.2 closing\r\n"),
-        (HandlerFailed("lists/1"), "250 2.0.0 Ok lists/1\r\n"),
     ],
 )
 def test_how_the_end_of_a_commit_is_said(error, reply):
-    """Each error has its own code; a message whose handler failed is kept, so it was taken."""
+    """Each error has its own code."""
     door = Door()
     door.stream.error = error
     peer = door.connect().greet()

@@ -19,17 +19,21 @@ import hashlib, sys
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from happy.app import App
+from happy.event import MailAcknowledged
 from happy.limits import Limits
 from happy.wire.lmtp import lmtp_factory
 from happy.wire.smtp import smtp_factory
 
 class Printed:
     seq = 0
-    def submit(self, mail, exchange):
+    def submit(self, event, exchange):
+        if isinstance(event, MailAcknowledged):
+            return succeed(None)
         self.seq += 1
-        exchange.seqs.append(self.seq)
-        print(hashlib.sha256(mail.content).hexdigest(), *mail.recipients, flush=True)
-        return succeed(None)
+        digest = hashlib.sha256(event.content).digest()
+        assert event.sha256 == digest
+        print(digest.hex(), *event.recipients, flush=True)
+        return succeed((self.seq,) * len(event.recipients))
 
 class Lists(App):
     def knows_recipient(self, local):

@@ -8,9 +8,10 @@ from typing import Any, Final
 import attrs
 import click
 
-from happy.event import Entry, nanoseconds
+from happy.event import Entry
 from happy.journal.frame import Frame, SegmentHeader
 from happy.journal.recovery import Start
+from happy.moments import nanoseconds
 
 _MICROSECOND_NS: Final = 1_000
 

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from happy.errors import HappyError
-from happy.event import moment
+from happy.moments import moment
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from happy.limits import Limits
 from happy.wire import smtp_reply as say
 from happy.wire.smtp import MailFactory
 from happy.wire.smtp_reply import Reply
-from happy.wire.smtp_session import SmtpSession
+from happy.wire.smtp_session import Envelope, SmtpSession
 
 
 class LmtpSession(SmtpSession):
@@ -30,9 +30,12 @@ class LmtpSession(SmtpSession):
 
     do_EHLO = do_HELO
 
-    def answer_message(self, reply: Reply, recipients_count: int) -> None:
-        """Reply once for each RCPT that was accepted: the message is one event for all."""
-        self._end_message(reply, times=recipients_count)
+    def replies_to(self, envelope: Envelope, reply: Reply) -> list[Reply]:
+        """Return a reply for each RCPT that was accepted, in their order."""
+        places = envelope.places
+        if not places:
+            return [reply] * len(envelope.accepted)
+        return [self.taken(places[compared][0]) for compared in envelope.accepted]
 
 
 class LmtpFactory(MailFactory):

@@ -7,7 +7,7 @@ the commands, and no answer that comes late can reach a later transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.address import UNIXAddress
@@ -23,10 +23,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from happy.errors import HappyError
+from happy.unacknowledged import Placed
 from happy.wire import smtp_reply as say
 from happy.wire.sending import send
 from happy.wire.smtp_reader import CommandReader, EndlessLine, LineTooLong, MessageReader
 from happy.wire.smtp_reply import Reply, reply_to
+from happy.wire.unread import unread_bytes
 
 if TYPE_CHECKING:
     from happy.wire.smtp import MailFactory
@@ -55,6 +57,7 @@ class SmtpConnection(ESMTP):
         self._choked = False
         self._closed = False
         self._errors = 0
+        self._unread: tuple[Placed, ...] = ()
         self._step_deadline = 0.0
         self._message_deadline = 0.0
 
@@ -66,6 +69,10 @@ class SmtpConnection(ESMTP):
 
     def message_received(self, message: MessageReader) -> None:
         """Take a message that came to its end."""
+        raise NotImplementedError
+
+    def message_read(self, placed: tuple[Placed, ...]) -> None:
+        """Take note that the peer has gone on after the 250 of a message: it has read that."""
         raise NotImplementedError
 
     # --- the connection -------------------------------------------------------------------
@@ -208,6 +215,9 @@ class SmtpConnection(ESMTP):
             return False
         if line is None:
             return False
+        if self._unread:
+            read, self._unread = self._unread, ()
+            self.message_read(read)
         self.command_received(line)
         return True
 
@@ -248,18 +258,17 @@ class SmtpConnection(ESMTP):
         if reply.code in (221, 421):
             self._close()
 
-    def answer_message(self, reply: Reply, recipients_count: int) -> None:
-        """Reply to a message: once, however many recipients it has."""
-        del recipients_count
-        self._end_message(reply)
-
-    def _end_message(self, reply: Reply, times: int = 1) -> None:
-        for _ in range(times):
+    def answer_message(self, replies: Sequence[Reply], placed: tuple[Placed, ...] = ()) -> None:
+        """Reply to a message, which stands where ``placed`` says if it was taken."""
+        # Of one who sends before our answer, no command can tell that he has read it.
+        self._unread = () if self._input or unread_bytes(self.transport) else placed
+        for reply in replies:
             self.sendCode(reply.code, reply.line)
         self.start_message_clock()
-        if reply.code == 250:
+        codes = {reply.code for reply in replies}
+        if 250 in codes:
             self._errors = 0
-        elif reply.code == 421:
+        elif 421 in codes:
             self._close()
 
     def hang_up(self, reply: Reply) -> None:

@@ -13,8 +13,9 @@ import attrs
 from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
-from happy.event import Blob, moment
+from happy.event import Blob
 from happy.message import header_block, parse_header
+from happy.moments import moment
 
 if TYPE_CHECKING:
     from happy.app import BlobReader

@@ -7,6 +7,7 @@ which is refused whole, so no two programs can disagree about where a message en
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from typing import Final
@@ -98,6 +99,7 @@ class MessageReader:
 
     __slots__ = (
         "_bare",
+        "_digest",
         "_header",
         "_header_done",
         "_held",
@@ -124,6 +126,7 @@ class MessageReader:
         self._header_done = False
         self._line_bytes = 0
         self._bare = False
+        self._digest = hashlib.sha256()
         self._long_line = False
         self._trouble: Reply | None = None
         self.size = 0
@@ -150,6 +153,11 @@ class MessageReader:
     def header(self) -> bytes:
         """The header section, up to and including the empty line when there is one."""
         return bytes(self._header)
+
+    @property
+    def sha256(self) -> bytes:
+        """The digest of the message so far."""
+        return self._digest.digest()
 
     @property
     def overrun(self) -> bool:
@@ -193,6 +201,7 @@ class MessageReader:
             text = text[self._virtual :]
             self._virtual = 0
         self.size += len(text)
+        self._digest.update(text)
         self._measure_lines(text)
         if not self._header_done:
             self._take_header(text)

@@ -11,13 +11,15 @@ from contextlib import suppress
 from typing import Final
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.mail.smtp import SMTP
 from twisted.python.failure import Failure
 
 from happy.app import exchange
-from happy.errors import HandlerFailed, HappyError
-from happy.event import Exchange, Mail
+from happy.errors import HappyError
+from happy.event import Exchange, Mail, MailAcknowledged
+from happy.unacknowledged import Placed, copy_of
 from happy.wire import smtp_reply as say
 from happy.wire.address import (
     Address,
@@ -46,8 +48,10 @@ class Envelope:
     options: tuple[str, ...]
     recipients: dict[str, str] = field(factory=dict)
     """The recipients as written first, by what they are compared by: routes know no case."""
-    accepted: int = 0
-    """How many RCPT commands were accepted; a recipient named twice counts twice."""
+    accepted: list[str] = field(factory=list)
+    """By what the recipients of the RCPT commands that were accepted are compared, in order."""
+    places: dict[str, Placed] = field(factory=dict)
+    """Where the message stands for each recipient, when it was taken."""
 
 
 class SmtpSession(SmtpConnection):
@@ -81,6 +85,20 @@ class SmtpSession(SmtpConnection):
             return None
         # Past ESMTP's own: AUTH and STARTTLS are not offered.
         return SMTP.lookupMethod(self, command)  # type: ignore[no-any-return]
+
+    def message_read(self, placed: tuple[Placed, ...]) -> None:
+        """Say that a copy of a message is a new one from now on."""
+        Deferred.fromCoroutine(self._say_read(MailAcknowledged(placed)))
+
+    async def _say_read(self, acknowledged: MailAcknowledged) -> None:
+        exchange.set(Exchange(self._source))  # in the context of this coroutine alone
+        # Unsaid it is harmless: a copy is then taken for a retransmission.
+        with suppress(HappyError):
+            await self.factory.app.submit(acknowledged)
+
+    @property
+    def _source(self) -> str:
+        return f"{self.factory.door} {self.peer or 'unix'}"
 
     def extensions(self) -> dict[bytes, list[bytes] | None]:
         """Return what EHLO lists."""
@@ -176,7 +194,7 @@ class SmtpSession(SmtpConnection):
             return Reply(501, "5.1.3", "Bad recipient: the address is empty")
         if parameters:
             return _unknown_parameter(parameters[0][0])
-        if envelope.accepted >= self.factory.limits.smtp_recipients_max:
+        if len(envelope.accepted) >= self.factory.limits.smtp_recipients_max:
             return say.TOO_MANY_RECIPIENTS
         home = self.factory.home_of(recipient)
         if home is None:
@@ -184,8 +202,9 @@ class SmtpSession(SmtpConnection):
 
         def accept(reply: Reply) -> None:
             if reply is say.RECIPIENT_OK:
-                envelope.accepted += 1
-                envelope.recipients.setdefault(str(home).lower(), str(home))
+                compared = str(home).lower()
+                envelope.accepted.append(compared)
+                envelope.recipients.setdefault(compared, str(home))
                 self._commands -= 1  # recipients have a bound of their own
             self.answer(reply)
 
@@ -236,7 +255,8 @@ class SmtpSession(SmtpConnection):
                 code=reply.code,
                 text=reply.line.decode("ascii"),
             )
-            self.answer_message(reply, envelope.accepted)
+            placed = tuple(envelope.places.values())
+            self.answer_message(self.replies_to(envelope, reply), placed)
 
         if message.unexpected is not None:
             log.failure("a blob could not be written", Failure(message.unexpected))
@@ -246,6 +266,11 @@ class SmtpSession(SmtpConnection):
             finish(refusal)
         else:
             self.wait_for(self._commit(message, envelope), finish)
+
+    def replies_to(self, envelope: Envelope, reply: Reply) -> list[Reply]:
+        """Return the replies to a message: one, however many recipients it has."""
+        del envelope
+        return [reply]
 
     async def _commit(self, message: MessageReader, envelope: Envelope) -> Reply:
         """Make a message an event; the reply is 250 only when that is durable."""
@@ -263,14 +288,19 @@ class SmtpSession(SmtpConnection):
             helo=self._peer_name.decode("ascii"),
             protocol=self.protocol_name,
             options=envelope.options,
+            sha256=message.sha256,
         )
-        here = Exchange(f"{self.factory.door} {self.peer or 'unix'}")
-        exchange.set(here)  # in the context of this coroutine alone
-        # Of a failed handler the peer hears nothing: the message is in the journal, kept as
-        # failed and shown to the operator; to ask for it again would only put it there twice.
-        with suppress(HandlerFailed):
-            await self.factory.app.submit(mail)
-        return Reply(250, "2.0.0", f"Ok {self.factory.app.name}/{here.seqs[-1]}")
+        exchange.set(Exchange(self._source))  # in the context of this coroutine alone
+        seqs = await self.factory.app.submit(mail)
+        placed = zip(envelope.recipients, mail.recipients, seqs, strict=True)
+        envelope.places = {
+            compared: (seq, copy_of(mail, recipient)) for compared, recipient, seq in placed
+        }
+        return self.taken(max(seqs))
+
+    def taken(self, seq: int) -> Reply:
+        """Return the reply to a message that is durable."""
+        return Reply(250, "2.0.0", f"Ok {self.factory.app.name}/{seq}")
 
     # --- the other verbs ------------------------------------------------------------------
 
