@@ -67,7 +67,7 @@ class Limits:
     http_connections_max: int = _bound(20_000)
     http_pipeline_max: int = _bound(16)  # requests read ahead on one connection
     http_stall_timeout_s: int = _bound(120)  # a peer that takes nothing of its answer is cut
-    http_linger_s: int = _bound(5)  # for a peer to read the last answer before the close
+    http_linger_s: int = _bound(5)  # for a peer to close, too, after the last answer
     http_linger_bytes_max: int = _bound(1 * MIB)  # dropped meanwhile, then it is not read
 
     # SMTP (RFC 5321 section 4.5.3).

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import epollreactor
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from happy.limits import Limits
 from happy.wire.http_site import HappySite
@@ -85,16 +87,25 @@ class Served:
         for _ in range(3):
             self.turn()
         for reader in self.reactor.removeAll():
-            reader.connectionLost(None)
+            reader.connectionLost(Failure(ConnectionDone()))
         self.reactor._poller.close()
 
 
 @contextlib.contextmanager
 def served(resource, endpoint: str = "tcp:0", **limits) -> Iterator[Served]:
     """Serve a resource for the length of a block."""
-    made = Served(
+    with served_site(
         lambda reactor: HappySite(resource, limits=Limits(**limits), reactor=reactor), endpoint
-    )
+    ) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def served_site(
+    site: Callable[[epollreactor.EPollReactor], HappySite], endpoint: str = "tcp:0"
+) -> Iterator[Served]:
+    """Serve a site, which is made for a reactor, for the length of a block."""
+    made = Served(site, endpoint)
     try:
         yield made
     finally:

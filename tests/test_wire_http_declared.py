@@ -223,7 +223,7 @@ def test_the_connection_ends_as_was_agreed(peer, fields, version, said, closed):
     peer.send(b"GET /last HTTP/%b\r\nHost: x\r\n%b\r\n" % (version, fields))
     ((status, _body, answered),) = peer.answers()
     assert (status, answered["connection"]) == (200, said)
-    assert peer.transport.disconnecting is closed
+    assert peer.transport.half_closed is closed
 
 
 def test_a_drained_door_ends_its_connections(peer):

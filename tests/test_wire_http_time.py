@@ -43,7 +43,7 @@ def test_idle_connection_is_closed_in_silence():
     peer.send(b"\r\n")  # an empty line is no request
     assert not peer.closed
     peer.advance(3)
-    assert peer.transport.disconnecting
+    assert peer.closed
     assert peer.raw() == before
 
 
@@ -60,11 +60,26 @@ def test_slow_handler_is_answered_503():
 
 
 def test_closed_peer_that_takes_nothing_is_cut():
-    """A close that the peer does not complete is made complete."""
+    """A close that the peer does not complete is made complete, in good order if it can be."""
     peer = Peer(http_linger_s=5).send(b"GET / HTTP/1.0\r\n\r\n")
+    assert peer.transport.half_closed
+    assert not peer.transport.disconnecting
+    peer.advance(6)
     assert peer.transport.disconnecting
-    peer.advance(7)
+    assert not peer.transport.aborted
+    peer.advance(1)
     assert peer.transport.aborted
+
+
+def test_what_comes_after_the_last_answer_is_dropped():
+    """A close comes in stages: bytes behind the last answer must not reset it on its way."""
+    peer = Peer().send(b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx")
+    assert peer.transport.half_closed
+    peer.send(b"\r\nGET / HTTP/1.0\r\n\r\n")
+    assert len(peer.echo.seen) == 1
+    assert not peer.transport.disconnecting
+    peer.channel.readConnectionLost()
+    assert peer.transport.disconnecting
 
 
 def test_one_sweep_for_all_connections():
@@ -117,7 +132,7 @@ def test_stream_to_http_10_ends_with_the_connection():
     peer.echo.held[0].finish()
     assert peer.raw().endswith(b"\r\n\r\nab")
     assert b"keep-alive" not in peer.raw()
-    assert peer.transport.disconnecting
+    assert peer.transport.half_closed
 
 
 def test_stream_shorter_than_declared_is_cut():

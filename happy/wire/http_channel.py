@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
-    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
     IProtocol,
     IPushProducer,
     ISSLTransport,
@@ -23,9 +23,9 @@ from happy.wire.http_answer import CONTINUE
 from happy.wire.http_body import Body, body_of
 from happy.wire.http_declared import DeclaredRequest
 from happy.wire.http_head import HEAD_END, Rejected, RequestHead, after_empty_lines, check_partial
-from happy.wire.http_phase import NEVER, Phase
+from happy.wire.http_phase import NEVER, Phase, Timed
 from happy.wire.http_request import HappyRequest
-from happy.wire.sending import send
+from happy.wire.sending import hang_up, send, shut
 
 if TYPE_CHECKING:
     from happy.wire.http_site import HappySite
@@ -33,26 +33,21 @@ if TYPE_CHECKING:
 Ready = tuple[RequestHead, BytesIO | None]
 
 
-@implementer(IProtocol, IPushProducer)
-class HttpChannel:
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+class HttpChannel(Timed):
     """The protocol of one connection; also what ``Request.channel`` is to twisted.web.
 
     ``persistent`` says whether the connection goes on after the answer in hand.
-    ``deadline`` is the sweep at which ``expire`` is called.
     """
 
     __slots__ = (
-        "_advancing", "_body", "_current", "_discarded", "_head", "_held", "_paused", "_phase",
-        "_producer", "_pulled", "_refusal", "_stalled", "_waiting", "deadline", "persistent",
-        "site", "transport",
+        "_advancing", "_body", "_current", "_discarded", "_ended", "_head", "_held", "_paused",
+        "_producer", "_pulled", "_refusal", "_stalled", "_waiting", "persistent",
     )  # fmt: skip
 
     def __init__(self, site: HappySite) -> None:
-        self.site = site
-        self.transport: Any = None
-        self.deadline = NEVER
+        super().__init__(site)
         self.persistent = True
-        self._phase: int = Phase.IDLE
         self._held = b""  # read, and not yet understood
         self._head: RequestHead | None = None  # whose body is being read
         self._body: Body | None = None
@@ -65,6 +60,7 @@ class HttpChannel:
         self._advancing = False
         self._paused = False
         self._stalled = False
+        self._ended = False  # the peer said that it sends no more
 
     def logPrefix(self) -> str:
         """Return how Twisted names the connection; one short text for all of them."""
@@ -96,6 +92,21 @@ class HttpChannel:
         self._held = self._held + data if self._held else data
         self._advance()
 
+    def readConnectionLost(self) -> None:
+        """Answer what is whole and close: the peer sends no more, and may still read."""
+        self._ended = self._paused = True
+        self._held = b""
+        self._head = self._body = None
+        if self._phase == Phase.CLOSING:
+            self.transport.loseConnection()
+        elif self._current is None:
+            self._settle()
+        elif self._phase == Phase.STREAMING:
+            self.streams()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: the sending side was shut by us."""
+
     def connectionLost(self, reason: Failure) -> None:
         """End: the peer is gone, or was sent away."""
         self.site.channels.discard(self)
@@ -114,13 +125,16 @@ class HttpChannel:
             self._producer.pauseProducing()
         if self._phase in (Phase.STREAMING, Phase.IDLE):
             self._enter(Phase.STALLED)
+        self._watch()
         self._pause(True)
 
     def resumeProducing(self) -> None:
         """Go on: the peer took what was written."""
         self._stalled = False
         if self._phase == Phase.STALLED:
-            self._enter(Phase.STREAMING if self._current is not None else Phase.IDLE)
+            self._enter(Phase.IDLE)
+            if self._current is not None:
+                self.streams()
         if self._producer is not None:
             self._producer.resumeProducing()
         if self._phase != Phase.CLOSING:
@@ -136,9 +150,10 @@ class HttpChannel:
 
     def write(self, data: bytes) -> None:
         """Send bytes of the answer in hand."""
-        if self._pulled:
+        if self._pulled or self._ended:
             self._enter(Phase.STALLED)  # the peer took what was sent before: a new patience
             self.transport.write(data)  # which asks the producer for more when this is sent
+            self._watch()
         else:
             send(self.transport, data)
 
@@ -192,7 +207,9 @@ class HttpChannel:
     def streams(self) -> None:
         """Let the answer in hand, which has begun and is not whole, take its time."""
         if self._phase != Phase.CLOSING:
-            self._enter(Phase.STALLED if self._stalled or self._pulled else Phase.STREAMING)
+            # A peer that sends no more may be gone: only what is written to it can tell.
+            watched = self._stalled or self._pulled or self._ended
+            self._enter(Phase.STALLED if watched else Phase.STREAMING)
 
     def request_done(self) -> None:
         """Go on: the answer in hand is written."""
@@ -307,6 +324,9 @@ class HttpChannel:
             elif self._refusal is not None:
                 self._refuse(self._refusal)
                 return
+            elif self._ended:
+                self._close()
+                return
             elif self._body is not None:
                 self._ask_for_body()
                 self._enter_once(Phase.BODY)
@@ -323,22 +343,12 @@ class HttpChannel:
                 self.transport.write(CONTINUE)
 
     def _pause(self, wanted: bool) -> None:
-        if wanted is not self._paused:
+        if wanted is not self._paused and not self._ended:
             self._paused = wanted
             if wanted:
                 self.transport.pauseProducing()
             else:
                 self.transport.resumeProducing()
-
-    # --- time --------------------------------------------------------------------------------
-
-    def _enter_once(self, phase: int) -> None:
-        if self._phase != phase:
-            self._enter(phase)
-
-    def _enter(self, phase: int) -> None:
-        self._phase = phase
-        self.deadline = self.site.deadlines[phase]
 
     def expire(self) -> None:
         """Do what the phase says now that the deadline has come."""
@@ -350,6 +360,10 @@ class HttpChannel:
             self._refuse(Rejected(408, "the body did not come in time"))
         elif self._phase == Phase.IDLE:
             self._close()
+        elif self._takes():
+            return
+        elif self._phase == Phase.CLOSING and not self._unsent_bytes:
+            hang_up(self.transport)
         else:
             self.transport.abortConnection()
 
@@ -357,33 +371,24 @@ class HttpChannel:
 
     def drain(self) -> None:
         """Close when the answer in hand is written; at once when there is none."""
-        if self._current is None and self._phase != Phase.CLOSING:
+        if self._phase == Phase.CLOSING:
+            self.transport.loseConnection()  # it is not lingered for any longer
+        elif self._current is None:
             self._close()
 
     def _refuse(self, refusal: Rejected) -> None:
-        """Answer a request that cannot be served, and close so that the answer arrives.
-
-        Closing with unread bytes would reset the connection and take the answer with it: the
-        sending side is shut, and for a while what still comes is read and dropped.
-        """
-        self.transport.write(self.site.refusal(self.transport, refusal))
-        self._let_go()
-        transport = self.transport
-        # TLS half-closes of itself, and what is under it is not to be closed before it has.
-        half_closeable = not self.isSecure() and IHalfCloseableDescriptor.providedBy(transport)
-        close: Any = transport.loseWriteConnection if half_closeable else transport.loseConnection
-        close()
+        """Answer a request that cannot be served, and close so that the answer arrives."""
+        send(self.transport, self.site.refusal(self.transport, refusal))
+        self._close()
 
     def _close(self) -> None:
-        self._let_go()
-        self.transport.loseConnection()
-
-    def _let_go(self) -> None:
         self._enter(Phase.CLOSING)
         self._held = b""
         self._waiting = self._head = self._body = None
+        self._unsent_bytes = NEVER  # not looked at yet: what it is then has its own time
         self.transport.unregisterProducer()
         self._pause(False)
+        shut(self.transport, at_once=self._ended or self.site.draining)
 
     def _discard(self, size: int) -> None:
         self._discarded += size

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from happy.limits import Limits
+from happy.wire.sending import unsent_bytes
+
+if TYPE_CHECKING:
+    from happy.wire.http_site import HappySite
 
 NEVER: Final = 1 << 62
 """A deadline that does not come, with or without a number of sweeps added to it."""
@@ -38,3 +42,41 @@ def patience_of(limits: Limits) -> tuple[int, ...]:
         Phase.CLOSING: limits.http_linger_s,
     }
     return tuple(seconds[phase] + 1 for phase in sorted(seconds))
+
+
+class Timed:
+    """A connection in its phase; ``deadline`` is the sweep at which the phase is over.
+
+    A peer that reads slowly is one that reads: where the phase is for it to take what was
+    written, the deadline is a new one as long as it has taken some of it.
+    """
+
+    __slots__ = ("_phase", "_unsent_bytes", "deadline", "site", "transport")
+
+    def __init__(self, site: HappySite) -> None:
+        self.site = site
+        self.transport: Any = None
+        self.deadline = NEVER
+        self._phase: int = Phase.IDLE
+        self._unsent_bytes = 0
+
+    def _enter(self, phase: int) -> None:
+        self._phase = phase
+        self.deadline = self.site.deadlines[phase]
+
+    def _enter_once(self, phase: int) -> None:
+        if self._phase != phase:
+            self._enter(phase)
+
+    def _watch(self) -> None:
+        """Note how much the peer is still to take."""
+        self._unsent_bytes = unsent_bytes(self.transport)
+
+    def _takes(self) -> bool:
+        """Say whether the peer has taken some of it since, and is to take more; then wait on."""
+        before = self._unsent_bytes
+        self._watch()
+        taking = 0 < self._unsent_bytes < before
+        if taking:
+            self.deadline = self.site.deadlines[Phase.STALLED]
+        return taking

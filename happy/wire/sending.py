@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport
 from twisted.internet.tcp import Connection
 
 
@@ -32,3 +33,35 @@ def send(transport: Any, data: bytes) -> None:
         transport.write(data)
     elif sent < len(data):
         transport.write(data[sent:])
+
+
+def unsent_bytes(transport: Any) -> int:
+    """Return how much of what was written has not yet gone to the kernel; 0 if it is not told."""
+    try:
+        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001
+    except AttributeError:
+        return 0
+    return waiting
+
+
+def shut(transport: Any, *, at_once: bool) -> None:
+    """Close in stages, so that what is written arrives (RFC 9112 section 9.6).
+
+    Closing with unread bytes would reset the connection and take the last answer with it: so
+    the sending side alone is shut, and what still comes is to be read and dropped, until the
+    peer closes or ``hang_up``. ``at_once`` is for a peer that has shut its own side, or must
+    not be waited for. TLS has stages of its own, and what is under it is not to be closed
+    before it has come through them.
+    """
+    at_once = at_once or ISSLTransport.providedBy(transport)
+    in_stages = IHalfCloseableDescriptor.providedBy(transport) and not at_once
+    close: Any = transport.loseWriteConnection if in_stages else transport.loseConnection
+    close()
+
+
+def hang_up(transport: Any) -> None:
+    """End the last stage of a close: what the kernel has is on its way, and the rest is cut."""
+    if transport.disconnecting:
+        transport.abortConnection()
+    else:
+        transport.loseConnection()

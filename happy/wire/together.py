@@ -103,6 +103,7 @@ class Together:
                 connection.connectionLost(Failure(CONNECTION_LOST))
                 continue
             if not data:
+                self.discard(connection)
                 connection.readConnectionLost(Failure(CONNECTION_DONE))
                 continue
             try:
