@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import epollreactor
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides
 
-from happy.wire.sending import send
+from happy.wire.sending import hang_up, send, shut, unsent_bytes
 
 
 class Tcp(Connection):
@@ -77,6 +79,50 @@ def test_any_other_transport_writes():
     transport = StringTransport()
     send(transport, b"text")
     assert transport.value() == b"text"
+
+
+def test_what_is_unsent_is_counted():
+    """What waits in a transport is known in bytes; of any other it is taken that nothing does."""
+    transport = Tcp([])
+    transport.dataBuffer, transport.offset, transport._tempDataLen = b"12345", 2, 4
+    assert unsent_bytes(transport) == 7
+    assert unsent_bytes(StringTransport()) == 0
+
+
+class Closing(StringTransport):
+    """Remembers how it was closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def loseWriteConnection(self):
+        self.told.append("shut")
+
+    def loseConnection(self):
+        self.disconnecting = True
+        self.told.append("close")
+
+    def abortConnection(self):
+        self.told.append("cut")
+
+
+@pytest.mark.parametrize(
+    ("interface", "at_once", "told"),
+    [
+        (IHalfCloseableDescriptor, False, ["shut", "close", "cut"]),
+        (IHalfCloseableDescriptor, True, ["close", "cut", "cut"]),
+        (ISSLTransport, False, ["close", "cut", "cut"]),
+    ],
+)
+def test_a_close_has_stages(interface, at_once, told):
+    """First the sending side, then all of it, then by force; TLS has its own stages."""
+    transport = Closing()
+    directlyProvides(transport, interface)
+    shut(transport, at_once=at_once)
+    hang_up(transport)
+    hang_up(transport)
+    assert transport.told == told
 
 
 def test_a_transport_around_another_is_not_gone_past():

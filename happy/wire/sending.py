@@ -38,10 +38,11 @@ def send(transport: Any, data: bytes) -> None:
 def unsent_bytes(transport: Any) -> int:
     """Return how much of what was written has not yet gone to the kernel; 0 if it is not told."""
     try:
-        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001
+        written = len(transport.dataBuffer) + transport._tempDataLen  # noqa: SLF001 - see above
+        sent: int = transport.offset
     except AttributeError:
         return 0
-    return waiting
+    return written - sent
 
 
 def shut(transport: Any, *, at_once: bool) -> None:
