@@ -20,11 +20,16 @@ from typing import Any, Final
 
 import attrs
 import msgspec
-from xxhash import xxh3_128_intdigest
+from xxhash import xxh3_128_digest
 
 _BITS: Final = (1 << 128) - 1
 _CHUNK: Final = 4096
 """How many things are packed at once: enough to be fast, and not a second copy of a state."""
+
+_GAP: Final = bytes(4)
+"""Goes before each hash of those that are added up together: room for what is carried over."""
+_DIGIT: Final = 1 << 8 * (len(_GAP) + 16)
+_PIECE_SIZE: Final = 64 * (len(_GAP) + 16)
 
 _encode = msgspec.msgpack.Encoder().encode
 _encode_unordered = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -60,10 +65,23 @@ def sum_of(things: Iterable[tuple[Any, ...]]) -> int:
     rest = iter(things)
     while chunk := list(islice(rest, _CHUNK)):
         try:
-            total += sum(map(xxh3_128_intdigest, map(_encode, chunk)))
+            total += _sum_of_hashes(map(_encode, chunk))
         except (TypeError, ValueError, OverflowError):
-            total += sum(map(xxh3_128_intdigest, map(packed, chunk)))
+            total += _sum_of_hashes(map(packed, chunk))
     return total & _BITS
+
+
+def _sum_of_hashes(parts: Iterable[bytes]) -> int:
+    """Return the sum of the hashes of at most 2**32 parts.
+
+    A hash takes a quarter of the time that making a number of it does. So they are put together,
+    the digits of one number, and the sum of those is what is left when it is divided by the
+    greatest digit: nines are cast out.
+    """
+    hashes = _GAP.join((b"", *map(xxh3_128_digest, parts)))
+    pieces = range(0, len(hashes), _PIECE_SIZE)
+    numbers = [int.from_bytes(hashes[at : at + _PIECE_SIZE], "big") for at in pieces]
+    return sum(numbers) % (_DIGIT - 1)
 
 
 def changed(total: int, added: int, removed: int) -> int:
@@ -108,7 +126,7 @@ class Sum:
 
 def _sum_odd(things: list[tuple[Any, ...]]) -> int:
     """Return the sum of hashes of what may hold any reply."""
-    return sum(map(xxh3_128_intdigest, map(packed_reply, things)))
+    return _sum_of_hashes(map(packed_reply, things))
 
 
 def comparable_keys(keys: Sequence[Any]) -> Iterable[Any]:
