@@ -116,20 +116,25 @@ class Machine:
             for seq, entry in enumerate(happened, self.seq + 1):
                 if entry.seq != seq:
                     raise ValueError(f"entry {entry.seq} after {seq - 1}: not the next one")
-            outcomes += self.replay(time_ns, happened)
+            outcomes += self._take(time_ns, happened)
+        self._undo.tidy()
         return outcomes
 
     def replay(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
-        """Apply what happened next, all at one moment; one outcome each."""
+        """Apply what happened next, all at one moment, as part of a history; one outcome each."""
+        outcomes = self._take(time_ns, happened)
+        self._undo.tidy(replaying=True)
+        return outcomes
+
+    def _take(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
         if self._quarantined:
-            return self._replay_around(time_ns, happened)
+            return self._take_around(time_ns, happened)
         with closed:
-            outcomes = self._replay(time_ns, happened)
-        self._undo.tidy()
+            outcomes = self._in_a_row(time_ns, happened)
         self.outcomes.add(outcomes)
         return outcomes
 
-    def _replay_around(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
+    def _take_around(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
         """Apply one by one, for some may be quarantined."""
         quarantined, self._quarantined = self._quarantined, frozenset()
         handlers = self._handlers, self._plain
@@ -137,12 +142,12 @@ class Machine:
         outcomes: list[Outcome] = []
         for one in happened:
             self._handlers, self._plain = failing if self.seq + 1 in quarantined else handlers
-            outcomes += self.replay(time_ns, (one,))
+            outcomes += self._take(time_ns, (one,))
         self._handlers, self._plain = handlers
         self._quarantined = frozenset(seq for seq in quarantined if seq > self.seq)
         return outcomes
 
-    def _replay(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
+    def _in_a_row(self, time_ns: int, happened: Sequence[Happened]) -> list[Outcome]:
         """Apply in a row; an application's own event without a key takes the short way.
 
         That way is ``_run`` and what it calls, written out: calls cost more than what they do.

@@ -74,6 +74,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         "_popping",
         "_read",
         "_sum",
+        "before",
         "log",
         "next_ordinal",
     )
@@ -100,7 +101,9 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         self.log: Log | None = None
         self._gone: dict[K, None] = {}
         self._popping: Iterator[tuple[K, Any]] | None = None
-        self._sum = 0  # of the rows as they were when the log was last settled
+        self.before: dict[K, Any] = {}
+        """What the log said that changed rows were when it was last settled; kept by the undo."""
+        self._sum = 0  # of the rows as they were then
         self._left: dict[K, int] = {}  # ordinals that rows deleted since then had then
 
     # --- a mapping ------------------------------------------------------------------------
@@ -321,8 +324,9 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
             total = changed(total, _sum(*zip(*chunk, strict=True)), 0)
         return total
 
-    def settled(self, before: dict[K, Any]) -> int:
-        """Return the sum as it is now, given what changed rows were when it was settled."""
+    def settled(self) -> int:
+        """Return the sum as it is now, from what changed rows were ``before``."""
+        before = self.before
         keys = list(comparable_keys(list(before)))
         now = list(map(self._ordinals.get, before))
         then = now
@@ -339,6 +343,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
     def settle(self, total: int) -> None:
         """Keep what ``settled`` returned; for the undo."""
         self._sum = total
+        self.before = {}
         self._left = {}
 
     def digest_parts(self, total: int | None = None) -> tuple[int, int, str]:

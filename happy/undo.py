@@ -3,7 +3,8 @@
 Saving reads the root's fields into a tuple and notes how long the log of the tables is; both
 cost per event, not per assignment and not per row. Committing does nothing but take away the
 marks of deleted rows: the log goes on over many events, and is what the digest is brought up to
-date from - at once for all of them, so that a row changed a hundred times is hashed once.
+date from - at once for all of them, so that a row changed a hundred times is hashed once. When it
+has grown long, what each row was at first is gathered from it, and what it was in between let go.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from happy.table import Log, Table
 
 TABLE: Final = "happy_table"
 """The key, in an attrs field's metadata, that says it holds a table."""
-_LOG_MAX: Final = 4096
-"""How many rows may have been logged before the digest is brought up to date: old rows are
-kept in memory until then."""
+_LOG_MAX: Final = 2048
+"""How many changes may have been logged before they are gathered: old rows are kept until then."""
+_CHANGED_MAX: Final = 2048
+"""How many gathered rows may wait for the digest: who asks for one waits until they are hashed."""
+_CHANGED_MAX_IN_REPLAY: Final = 16_384
+"""The same while nobody waits for a single event: it is more than change between two digest marks,
+and bounds the old rows that are kept."""
 
 
 class Undo:
@@ -86,28 +91,30 @@ class Undo:
         log.deleted.clear()
         log.broken = None
 
-    def tidy(self) -> None:
-        """Let go of old rows when there are many; between events, once for a batch."""
+    def tidy(self, *, replaying: bool = False) -> None:
+        """Let go of old rows when there are many; between events, once for a batch.
+
+        While ``replaying``, a row that changes again and again is hashed less often.
+        """
         if len(self.log) >= _LOG_MAX:
-            self.settle()
+            changed = self._gather()
+            if changed >= (_CHANGED_MAX_IN_REPLAY if replaying else _CHANGED_MAX):
+                self.settle()
+
+    def _gather(self) -> int:
+        """Empty the log, and keep what each row was at first; return how many have changed."""
+        for rows, key, old in self.log:
+            rows.before.setdefault(key, old)
+        self.log.clear()
+        self.log.mark = 0
+        return sum(len(rows.before) for rows in self._tables.values())
 
     def settle(self) -> None:
         """Bring the digest up to date; between events."""
-        log = self.log
-        if not log:
-            return
-        before: dict[int, dict[Any, Any]] = {id(rows): {} for rows in self._tables.values()}
-        if len(before) == 1:
-            (only,) = before
-            before[only] = {key: old for _, key, old in reversed(log)}
-        else:
-            for rows, key, old in reversed(log):
-                before[id(rows)][key] = old
-        sums = [(rows, rows.settled(before[id(rows)])) for rows in self._tables.values()]
-        for rows, total in sums:
-            rows.settle(total)
-        log.clear()
-        log.mark = 0
+        if self._gather():
+            sums = [(rows, rows.settled()) for rows in self._tables.values()]
+            for rows, total in sums:
+                rows.settle(total)
 
     def digest(self) -> str:
         """Return the digest of the state, as ``happy.state.digest`` computes it from all of it."""

@@ -79,16 +79,36 @@ def test_a_rollback_that_is_broken_off_is_finished_all_the_same(monkeypatch):
     assert digest(root) == before == undo.digest()
 
 
-def test_old_rows_are_let_go_when_there_are_many():
+@pytest.mark.parametrize("replaying", [False, True])
+@pytest.mark.parametrize("keys", [1, 100_000])
+def test_old_rows_are_let_go_when_there_are_many(replaying, keys):
     """What rows were is not kept for ever: a long run takes no more memory than a short one."""
     root, undo = begun(Numbers())
+    kept = []
+    for number in range(40_000):
+        undo.save()
+        root.rows[number % keys] = number
+        undo.commit()
+        undo.tidy(replaying=replaying)
+        kept.append(len(undo.log) + len(root.rows.before))
+    assert max(kept) < (20_000 if replaying else 5000)
+    assert kept[-1] < keys + 5000
+    assert undo.digest() == digest(root)
+
+
+def test_a_row_that_changes_again_and_again_in_a_replay_is_hashed_once(monkeypatch):
+    """While nobody waits for an event, the digest is brought up to date when it is asked for."""
+    root, undo = begun(Numbers())
+    settled = []
+    monkeypatch.setattr(Table, "settle", lambda _self, total: settled.append(total))
     for number in range(20_000):
         undo.save()
-        root.rows[0] = number
+        root.rows[number % 10] = number
         undo.commit()
-        undo.tidy()
-    assert len(undo.log) < 5000
-    assert undo.digest() == digest(root)
+        undo.tidy(replaying=True)
+    assert settled == []
+    undo.settle()
+    assert len(settled) == 1
 
 
 def test_what_the_running_handler_wrote_can_be_told():
