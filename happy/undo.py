@@ -9,7 +9,7 @@ has grown long, what each row was at first is gathered from it, and what it was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
@@ -41,10 +41,11 @@ class Undo:
         self._fields, tables = fields_of(type(root))
         self._tables: dict[str, Table[Any, Any]] = {name: getattr(root, name) for name in tables}
         self.log = Log()
-        self.read = _reader(self._fields)
-        """What reads the fields; None when there are none."""
-        self.saved: tuple[Any, ...] = ()
-        """The fields as ``read`` returned them when this event began."""
+        self.read = attrgetter(*self._fields) if self._fields else None
+        """What reads the fields, in C; None when there are none."""
+        self.saved: Any = None
+        """What ``read`` returned when this event began: a tuple, or of one field the value."""
+        self.save()
         for rows in self._tables.values():
             rows.attach(self.log)
 
@@ -80,7 +81,9 @@ class Undo:
             raise
 
     def _roll_back(self) -> None:
-        for name, value in zip(self._fields, self.saved, strict=False):
+        fields = self._fields
+        values = self.saved if len(fields) > 1 else (self.saved,)
+        for name, value in zip(fields, values, strict=False):
             # Not setattr: a converter or a frozen field must not get in the way.
             object.__setattr__(self._root, name, value)
         log = self.log
@@ -148,9 +151,3 @@ def parts_of(root: Any, sums: Mapping[str, tuple[int, int, str]]) -> list[Any]:
     """Return what the digest of a state is made of: names, values, and sums for tables."""
     names = [field.name for field in attrs.fields(type(root))]
     return [(name, sums[name] if name in sums else getattr(root, name)) for name in names]
-
-
-def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
-    if not names:
-        return None
-    return attrgetter(*names) if len(names) > 1 else attrgetter(*names, *names)
