@@ -111,9 +111,7 @@ class UniqueIndex:
         holders = self.holders
         if holders.setdefault(new, key) is not key:
             self.check(new, key)
-        holder = holders.get(old, _FREE)
-        if holder is not _FREE and holder == key:
-            del holders[old]
+        del holders[old]
 
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""
