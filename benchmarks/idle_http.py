@@ -1,15 +1,18 @@
 # ruff: noqa: PLC0415 - only the serving child imports what is measured
-"""What an idle keep-alive connection costs: bytes of resident memory, over real sockets.
+"""What an idle keep-alive connection costs, and whether many of them hold beside active ones.
 
-    python benchmarks/idle_http.py [CONNECTIONS]
+    python benchmarks/idle_http.py [IDLE [ACTIVE]]
 
-A child process serves an application; this one opens the connections, has one request answered
-on each, and compares the child's resident memory before and after.
+A child process serves an application; this one opens the idle connections, has one request
+answered on each, and compares the child's resident memory before and after. Then it opens the
+active ones, which ask for a while, all at once; and at the end each idle one is to be answered
+again.
 """
 
 from __future__ import annotations
 
 import resource
+import selectors
 import socket
 import subprocess
 import sys
@@ -19,7 +22,11 @@ from typing import Any
 
 REQUEST = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nUser-Agent: idle\r\n\r\n"
 WARM_UP = 200  # so that what is loaded and cached at first use is not counted
-GOAL_BYTES = 4_096
+GOAL_BYTES = 3_000
+IDLE, ACTIVE = 10_000, 1_000
+ACTIVE_S = 5.0
+TIMEOUT_S = 60
+SPARE_FILES = 200
 
 
 def serve() -> None:
@@ -31,6 +38,7 @@ def serve() -> None:
     from happy.limits import Limits
     from happy.state import state
     from happy.wire.http import site_for
+    from happy.wire.together import read_together
 
     @state
     class Nothing:
@@ -48,6 +56,7 @@ def serve() -> None:
     loop: Any = reactor  # to type checkers it is a module
     site = site_for(app, limits=Limits(), reactor=loop)
     port = loop.listenTCP(0, site, backlog=1024, interface="127.0.0.1")
+    read_together(port)
     print(port.getHost().port, flush=True)
     loop.run()
 
@@ -58,38 +67,93 @@ def resident_bytes(pid: int) -> int:
     return pages * resource.getpagesize()
 
 
-def connect(port: int) -> socket.socket:
-    """Open a connection and have one request answered on it."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+def ask(connection: socket.socket) -> None:
+    """Have one request answered on a connection."""
     connection.sendall(REQUEST)
     answer = b""
     while not answer.endswith(b"hello\n"):
         piece = connection.recv(4_096)
         if not piece:
-            raise SystemExit(f"the server closed the connection after {answer!r}")
+            raise SystemExit(f"the server closed a connection after {answer!r}")
         answer += piece
+
+
+def connect(port: int) -> socket.socket:
+    """Open a connection and have one request answered on it."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    ask(connection)
     return connection
 
 
+def keep_busy(connections: list[socket.socket]) -> int:
+    """Ask on all connections at once, again and again for a while; return the answers."""
+    answers, until_s = 0, time.monotonic() + ACTIVE_S
+    with selectors.DefaultSelector() as ready:
+        for connection in connections:
+            ready.register(connection, selectors.EVENT_READ)
+            connection.sendall(REQUEST)
+        waiting = len(connections)
+        while waiting:
+            found = ready.select(TIMEOUT_S)
+            if not found:
+                raise SystemExit(f"{waiting} active connections got no answer in {TIMEOUT_S} s")
+            for key, _ in found:
+                connection = socket_of(key)
+                if not connection.recv(4_096).endswith(b"hello\n"):
+                    raise SystemExit("an active connection got half of an answer, or none")
+                answers += 1
+                if time.monotonic() < until_s:
+                    connection.sendall(REQUEST)
+                else:
+                    waiting -= 1
+    return answers
+
+
+def socket_of(key: selectors.SelectorKey) -> socket.socket:
+    """Return the connection that a selector tells of."""
+    assert isinstance(key.fileobj, socket.socket)
+    return key.fileobj
+
+
+def allow_files(wanted: int) -> None:
+    """Raise the limit of open files, here and for the server; say so where it is not permitted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (ValueError, OSError):
+        raise SystemExit(
+            f"this takes {wanted} open files in each of two processes, and the limit is {hard}: "
+            f"have it raised (ulimit -Hn {wanted}, LimitNOFILE={wanted}), or ask for fewer: "
+            f"{sys.argv[0]} {max(hard - SPARE_FILES - WARM_UP, 2) // 2} 100"
+        ) from None
+
+
 def main() -> None:
-    """Measure and print the bytes of one connection; status 1 when it costs too much."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
-    wanted = count + WARM_UP + 100
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise SystemExit(f"needs {wanted} open files, the limit is {hard}: ulimit -n {wanted}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    """Measure and print; status 1 when an idle connection costs too much."""
+    counts = [int(text) for text in sys.argv[1:]]
+    idle, active = (*counts, *(IDLE, ACTIVE)[len(counts) :])
+    allow_files(idle + active + WARM_UP + SPARE_FILES)
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE)
     try:
         assert server.stdout is not None
         port = int(server.stdout.readline())
-        kept = [connect(port) for _ in range(WARM_UP)]
+        warm = [connect(port) for _ in range(WARM_UP)]
         before = resident_bytes(server.pid)
-        kept += [connect(port) for _ in range(count)]
+        kept = [connect(port) for _ in range(idle)]
         time.sleep(2.5)  # two sweeps
-        cost = (resident_bytes(server.pid) - before) / count
-        print(f"{count} idle connections: {cost:,.0f} bytes each")
+        cost = (resident_bytes(server.pid) - before) / idle
+        print(f"{idle:,} idle connections: {cost:,.0f} bytes each", flush=True)
+        busy = [connect(port) for _ in range(active)]
+        answers = keep_busy(busy)
         for connection in kept:
+            ask(connection)
+        print(
+            f"{active:,} active ones beside them: {answers:,} answers in {ACTIVE_S:.0f} s, ", end=""
+        )
+        print("and then one on each idle connection")
+        for connection in [*warm, *kept, *busy]:
             connection.close()
     finally:
         server.terminate()
