@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
 from twisted.names.client import createResolver
 from twisted.web.client import Agent
 
@@ -24,11 +26,13 @@ from happy.event import Exchange
 from happy.stream import Stream
 from happy.wire.access import AccessLog
 from happy.wire.call_out import CallOut
+from happy.wire.dkim import signatures
 from happy.wire.http import site_for
 from happy.wire.lmtp import lmtp_factory
 from happy.wire.mx import MxHops
 from happy.wire.next_hop import NextHops, Smarthost
 from happy.wire.smtp import smtp_factory
+from happy.wire.smtp_data import as_sent, blocks_of
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
 
@@ -137,6 +141,7 @@ def runners_of(
         clock=reactor,
         time_ns=stream.clock.now_ns,
         chance=random.SystemRandom(),
+        sign=_sign_of(stream, container, reactor),
     )
     call = CallOut(
         agent=Agent(reactor, connectTimeout=config.limits.call_timeout_s),
@@ -162,6 +167,24 @@ def _hops_of(container: Config, config: AppConfig, reactor: Any) -> NextHops | N
         limits=config.limits,
         chance=random.SystemRandom(),
     )
+
+
+def _sign_of(
+    stream: Stream, container: Config, reactor: Any
+) -> Callable[[SendMail], Awaitable[bytes]] | None:
+    """Return what signs mail, in a thread, for it takes milliseconds; None when nothing does."""
+    signers = container.mail.signers
+    if not signers:
+        return None
+
+    def fields_of(mail: SendMail, at_s: int) -> bytes:
+        return signatures(signers, as_sent(blocks_of(mail, stream.open_blob)), at_s)
+
+    def sign(mail: SendMail) -> Deferred[bytes]:
+        at_s = stream.clock.now_ns() // 1_000_000_000
+        return deferToThreadPool(reactor, reactor.getThreadPool(), fields_of, mail, at_s)
+
+    return sign
 
 
 def _submit(stream: Stream, event: object) -> Deferred[Any]:

@@ -422,6 +422,17 @@ BAD = [
         WEB + "[mail]\nsmarthost = 'tcp:127.0.0.1:25'\ndirect = true\n",
         ["7: mail.direct: mail goes to the smarthost; leave one of them away"],
     ),
+    (
+        WEB + "[mail.dkim]\ndomain = 'x.example'\nselector = 'a_b'\nkey = 'none.pem'\n",
+        ["7: mail.dkim.selector: 'a_b' is not a name in DNS"],
+    ),
+    (
+        WEB + "[[mail.dkim]]\ndomain = 'x.example'\nselector = 's'\nkee = 'a.pem'\n",
+        [
+            "5: mail.dkim[0].key: is missing",
+            "8: mail.dkim[0].kee: unknown key (did you mean key?)",
+        ],
+    ),
     (WEB + "[mail]\ndirect = 1\n", ["6: mail.direct: expected true or false, not a whole number"]),
     (
         WEB + "[log]\naccess = 'jsn'\naccess_file = 1\n",

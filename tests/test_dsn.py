@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy.dsn import Fate, compose_report, read_report, status_of, unverp, verp
@@ -84,6 +84,7 @@ def test_others_recognise_our_report():
 addresses = st.from_regex(r"[a-z0-9.+=%\"é-]{1,20}@[a-z0-9é.-]{1,20}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(addresses, st.text(max_size=500), st.binary(max_size=2_000))
 def test_a_report_can_be_read_back(recipient, reply, header):
     """Whatever a server said, and whatever the header was: whom it is about, and that it failed."""
@@ -170,6 +171,7 @@ def test_what_is_no_report_tells_nothing(mail):
     assert read_report(mail) == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*POSTFIX.split(b"\r\n"), b"", b":", b"\xff", b"Action: failed"]),
                 max_size=40))  # fmt: skip
 def test_reading_a_report_never_raises(lines):
@@ -177,6 +179,7 @@ def test_reading_a_report_never_raises(lines):
     assert isinstance(read_report(arrived(b"\r\n".join(lines))), tuple)
 
 
+@settings(deadline=None)
 @given(addresses)
 def test_a_variable_return_path_tells_its_recipient(recipient):
     """VERP: what it was made of is read from it, and it is an address like others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -122,6 +122,7 @@ def test_nothing_is_lost_where_lanes_end_at_once():
     assert len(post.sent) == 6_000
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), max_size=60),
     st.integers(1, 4),

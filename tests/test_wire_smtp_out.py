@@ -115,7 +115,7 @@ class House:
         self.errors_begun = deque()
         self.runner = self.make_runner(**limits)
 
-    def make_runner(self, endpoint="self", **limits):
+    def make_runner(self, endpoint="self", sign=None, **limits):
         return MailOut(
             hops=Smarthost(self) if endpoint == "self" else endpoint,
             submit=self.submit,
@@ -126,6 +126,7 @@ class House:
             clock=self.clock,
             time_ns=self.time_ns,
             chance=random.Random(7),
+            sign=sign,
         )
 
     def time_ns(self):
@@ -155,9 +156,9 @@ class House:
         self.lines.append(Line(self, factory.buildProtocol(None)))
         return succeed(self.lines[-1].client)
 
-    def owe(self, seq, recipient="bob@x.example", attempts=0, since_s=None):
+    def owe(self, seq, recipient="bob@x.example", attempts=0, since_s=None, header=HEADER):
         since_ns = self.time_ns() if since_s is None else since_s * NS
-        mail = evolve(MAIL, recipient=recipient)
+        mail = evolve(MAIL, recipient=recipient, header=header)
         owed = Owed((seq, 0), mail, since_ns, self.time_ns(), attempts)
         self.runner.perform(owed)
         return owed

@@ -33,9 +33,11 @@ from happy.config.reader import (
     dotted,
 )
 from happy.config.retention import Retention, retention_of
+from happy.config.signing import signers_of
 from happy.errors import ConfigError
 from happy.event import Mail
 from happy.limits import Limits
+from happy.wire.dkim import Signer
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
 _NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a letter"
@@ -73,12 +75,13 @@ class AppConfig:
 class MailConfig:
     """Mail out: the server that takes it, if any, and the name we greet with.
 
-    ``direct`` when it goes to the recipients' own servers instead.
+    ``direct`` when it goes to the recipients' own servers instead; ``signers`` sign it.
     """
 
     hostname: str
     smarthost: Endpoint | None = None
     direct: bool = False
+    signers: tuple[Signer, ...] = ()
 
 
 @frozen
@@ -116,7 +119,7 @@ _APP_KEYS: Final = {
     "retention": Any,
     "fronts": _Fronts,
 }
-_MAIL_KEYS: Final = {"smarthost": Smarthost, "direct": bool, "hostname": HostName}
+_MAIL_KEYS: Final = {"smarthost": Smarthost, "direct": bool, "hostname": HostName, "dkim": Any}
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
 _LIMIT_KEYS: Final = {field.name: Positive for field in attrs.fields(Limits)}
 
@@ -138,6 +141,7 @@ def load(path: Path) -> Config:
     mail = reader.table(("mail",), file.get("mail", {}), _MAIL_KEYS)
     if mail.get("direct") and "smarthost" in mail:
         reader.complain(("mail", "direct"), "mail goes to the smarthost; leave one of them away")
+    signers = signers_of(reader, ("mail", "dkim"), mail.get("dkim"))
     log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
     limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
     apps: tuple[AppConfig, ...] = ()
@@ -153,6 +157,7 @@ def load(path: Path) -> Config:
             mail.get("hostname") or socket.getfqdn(),
             mail.get("smarthost"),
             mail.get("direct", False),
+            signers,
         ),
         log=LogConfig(**log),
     )

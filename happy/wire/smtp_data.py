@@ -42,13 +42,12 @@ def completed(mail: SendMail, key: str, since_ns: int, hostname: str) -> SendMai
     return attrs.evolve(mail, header=header_block(missing)[:-2] + mail.header)
 
 
-def dot_stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a message as DATA carries it (RFC 5321 section 4.5.2), without the last dot's line.
+def as_sent(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a message as its receiver will have it, wherever the blocks are cut.
 
-    Where the blocks are cut does not matter. A message with CRLF line ends goes out as it is,
-    its leading dots doubled and its last line ended. A line end written as LF goes out as
-    CRLF, and a CR that ends no line as a space (section 2.3.8): a bare one of either could
-    look like the end of the message to the next server. No yielded block is empty.
+    A message with CRLF line ends stays as it is, its last line ended. A line end written as LF
+    becomes CRLF, and a CR that ends no line a space (RFC 5321 section 2.3.8): a bare one of
+    either could look like the end of the message to the next server. No yielded block is empty.
     """
     held = b""
     line_begins = True
@@ -56,15 +55,25 @@ def dot_stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
         data = held + block
         held = data[-1:] if data.endswith(b"\r") else b""
         data = _line_ends_mended(data[: len(data) - len(held)])
-        if not data:
-            continue
-        stuffed = data.replace(b"\r\n.", b"\r\n..")
-        yield b"." + stuffed if line_begins and data.startswith(b".") else stuffed
-        line_begins = data.endswith(b"\r\n")
+        if data:
+            yield data
+            line_begins = data.endswith(b"\r\n")
     if held:
         yield b" \r\n"
     elif not line_begins:
         yield b"\r\n"
+
+
+def dot_stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a message ``as_sent``, as DATA carries it (RFC 5321 section 4.5.2).
+
+    Its leading dots are doubled; the last dot's line is left out.
+    """
+    line_begins = True
+    for data in as_sent(blocks):
+        stuffed = data.replace(b"\r\n.", b"\r\n..")
+        yield b"." + stuffed if line_begins and data.startswith(b".") else stuffed
+        line_begins = data.endswith(b"\r\n")
 
 
 def _line_ends_mended(data: bytes) -> bytes:

@@ -9,10 +9,11 @@ knows whether it was taken (RFC 1047 tells how that comes); then it is called am
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol, cast
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
@@ -67,7 +68,8 @@ class MailOut:
     """The runner of ``SendMail``: ``perform`` what is due, ``stop`` in the end.
 
     ``hops`` finds the way of mail, None when there is none: then mail stays owed. ``identity``
-    is the host name to greet with; ``key_of`` gives the stable name of an effect; ``time_ns``
+    is the host name to greet with; ``sign`` returns the fields to put before a message, if it
+    is not None; ``key_of`` gives the stable name of an effect; ``time_ns``
     is the clock of the stream.
     """
 
@@ -83,6 +85,7 @@ class MailOut:
         clock: IReactorTime,
         time_ns: Callable[[], int],
         chance: Chance,
+        sign: Callable[[SendMail], Awaitable[bytes]] | None = None,
     ) -> None:
         self._hops = hops
         self._open_blob = open_blob
@@ -92,6 +95,7 @@ class MailOut:
         self._clock = clock
         self._time_ns = time_ns
         self._chance = chance
+        self._sign = sign
         self._ends = Ends(submit, clock)
         self._destinations = Destinations(self._lane, limits, clock)
         self._clients: set[SmtpClient] = set()
@@ -177,12 +181,16 @@ class MailOut:
     async def _deliver(self, client: SmtpClient, attempt: _Attempt) -> Result:
         mail = attempt.owed.effect
         assert isinstance(mail, SendMail)
+        owed = attempt.owed
+        mail = completed(mail, self._key_of(owed.id), owed.since_ns, self._identity)
+        if self._sign is not None:
+            try:
+                mail = evolve(mail, header=await self._sign(mail) + mail.header)
+            except OSError as error:
+                return _not_begun(f"4.3.0 the message cannot be read: {error}")
         if not await attempt.begin():
             return _not_begun("the attempt could not be noted in the journal")
-        owed = attempt.owed
-        return await client.deliver(
-            completed(mail, self._key_of(owed.id), owed.since_ns, self._identity)
-        )
+        return await client.deliver(mail)
 
     async def _connect(self, hop: Hop, *, secret: bool) -> SmtpClient:
         factory = Factory.forProtocol(
