@@ -51,15 +51,14 @@ class Answers:
     def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """Tell all who wait for a batch what became of its events."""
         for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
-            entry = admitted.entry
             if type(outcome) is Reply:  # as in ``release``, for nearly all that happens
                 for waiter in admitted.waiters:
-                    waiter.replied(entry.seq, outcome.value)
+                    waiter.replied(admitted.seq, outcome.value)
                 continue
             if isinstance(outcome, FailedOutcome) and outcome.error is not None:
-                self.report(entry, outcome.error)
+                self.report(admitted, outcome.error)
             for waiter in admitted.waiters:
-                self.release(waiter, entry.seq, outcome)
+                self.release(waiter, admitted.seq, outcome)
 
     def release(self, waiter: Waiting, seq: int, outcome: Outcome) -> None:
         """Tell a waiter the outcome of the event that has this seq."""

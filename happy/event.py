@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar, dataclass_transform, overload
+from typing import Any, ClassVar, Final, Protocol, TypeVar, dataclass_transform, overload
 
 import attrs
 import msgspec
@@ -209,6 +209,8 @@ class Prepared:
     event: Any
     source: str
     record: bytes
+    key: ClassVar[None] = None
+    fingerprint: ClassVar[None] = None
 
 
 # --- the events that happy itself puts in the order ------------------------------------------

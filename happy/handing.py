@@ -54,8 +54,7 @@ class Handing:
                 if known is None:
                     known = read[record] = self._decoder.read_back(record)
                 self._memory.check(known.event)
-                entry = Entry(0, 0, known.event, known.source, known.key, known.fingerprint)
-                self._mail.admit(record, entry, waiter)
+                self._mail.admit(record, known, waiter)
             except HappyError as error:
                 waiter.failed(0, error)
 

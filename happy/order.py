@@ -13,23 +13,32 @@ the same outcome.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
 from happy.errors import Busy, KeyReused, TooLarge
-from happy.event import Entry
+from happy.event import Entry, Prepared
 from happy.limits import Limits
 
 
-@attrs.define(eq=False)
-class Admitted:
-    """An event in the queue: its record, and who waits for its outcome."""
+class Admitted(Entry):
+    """An event in the queue: its record, and who waits for its outcome.
 
-    record: bytes
-    entry: Entry
-    """The event as the record says it; its place and moment come with its batch."""
-    waiters: list[Any]
+    It is the event as the record says it; its place and moment come with its batch.
+    """
+
+    __slots__ = ("record", "waiters")
+
+    def __init__(self, record: bytes, event: Entry | Prepared, waiter: Any) -> None:
+        self.seq = self.time_ns = 0
+        self.event = event.event
+        self.source = event.source
+        self.key = event.key
+        self.fingerprint = event.fingerprint
+        self.record = record
+        self.waiters = [waiter]
 
 
 @attrs.frozen(eq=False)
@@ -69,11 +78,11 @@ class Order:
         twin = self._by_key.get(key)
         if twin is None:
             return False
-        check_fingerprint(twin.entry.fingerprint, fingerprint)
+        check_fingerprint(twin.fingerprint, fingerprint)
         twin.waiters.append(waiter)
         return True
 
-    def admit(self, record: bytes, entry: Entry, waiter: Any) -> None:
+    def admit(self, record: bytes, event: Entry | Prepared, waiter: Any) -> None:
         """Put an event in the queue; ``Busy`` when it is full, ``TooLarge`` for its size."""
         size, limits = len(record), self._limits
         if size > limits.event_bytes_max:
@@ -84,9 +93,9 @@ class Order:
         count, total = self._events_count + 1, self._bytes_count + size
         if count > limits.queue_events_max or total > limits.queue_bytes_max:
             raise Busy("too much is waiting for the disk; try again in a moment")
-        admitted = Admitted(record, entry, [waiter])
-        if entry.key is not None:
-            self._by_key[entry.key] = admitted
+        admitted = Admitted(record, event, waiter)
+        if event.key is not None:
+            self._by_key[event.key] = admitted
         self._queue.append(admitted)
         self._events_count, self._bytes_count = count, total
 
@@ -114,18 +123,15 @@ class Order:
             taken.append(queue.popleft())
         return taken
 
-    def place(self, batch: Batch, time_ns: int) -> list[Entry]:
+    def place(self, batch: Batch, time_ns: int) -> Sequence[Entry]:
         """Give the events of a durable batch their places; return them as entries."""
         seq = self.next_seq
-        entries = []
-        for admitted in batch.admitted:
-            entry = admitted.entry
+        for entry in batch.admitted:
             entry.seq = seq
             entry.time_ns = time_ns
-            entries.append(entry)
             seq += 1
         self.next_seq = seq
-        return entries
+        return batch.admitted
 
     def settle(self, batch: Batch) -> None:
         """Forget a batch whose outcomes are known, or that will have none."""
@@ -133,8 +139,8 @@ class Order:
         self._bytes_count -= batch.bytes_count - 4 * len(batch.admitted)
         if self._by_key:
             for admitted in batch.admitted:
-                if admitted.entry.key is not None:
-                    self._by_key.pop(admitted.entry.key, None)
+                if admitted.key is not None:
+                    self._by_key.pop(admitted.key, None)
 
 
 def check_fingerprint(known: bytes | None, given: bytes | None) -> None:

@@ -30,7 +30,7 @@ from happy.debts import Debts
 from happy.effects import EffectId
 from happy.end_of_turn import EndOfTurn
 from happy.errors import Halted, HappyError, JournalError, NoRoom
-from happy.event import Blob, Configured, Entry, Exchange, Outcome, Prepared, Waiting
+from happy.event import Blob, Configured, Exchange, Outcome, Prepared, Waiting
 from happy.handing import Handing, Keys
 from happy.housekeeping import Journaled
 from happy.idle import IdleWatch
@@ -179,8 +179,9 @@ class Stream:
             raise not_open(self.mood)
         if self._memory.full:
             self._memory.check(prepared.event)
-        self._order.admit(prepared.record, Entry(0, 0, prepared.event, prepared.source), waiter)
-        self._crowd.ask()
+        self._order.admit(prepared.record, prepared, waiter)
+        if not self._pen.busy:  # else its end takes what has gathered
+            self._crowd.ask()
 
     def hand_over(self, records: Sequence[bytes], keys: Keys, waiters: Sequence[Waiting]) -> None:
         """Put events in the order that came together, encoded; see ``Handing.admit``."""

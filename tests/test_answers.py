@@ -46,7 +46,7 @@ def test_a_batch_that_failed_tells_those_who_were_not_answered():
     """Who has an answer keeps it; everybody else hears the reason."""
     (early, heard), (late, told) = waiting(), waiting()
     Answers("numbers").release(early, 1, Reply(1))
-    admitted = [Admitted(b"", Entry(0, 0, None), [waiter]) for waiter in (early, late)]
+    admitted = [Admitted(b"", Entry(0, 0, None), waiter) for waiter in (early, late)]
     fail_batch(Batch(admitted, [b"", b""], 0), Halted, "the disk is gone")
     assert heard == [1]
     assert told[0].check(Halted)

@@ -81,9 +81,9 @@ class Desk:
         for admitted in batch.admitted:
             for waiter in admitted.waiters:
                 if error is None:
-                    waiter.replied(admitted.entry.seq, "what the handler returned")
+                    waiter.replied(admitted.seq, "what the handler returned")
                 else:
-                    waiter.failed(admitted.entry.seq, error)
+                    waiter.failed(admitted.seq, error)
 
     @property
     def mails(self):

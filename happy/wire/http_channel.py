@@ -211,8 +211,10 @@ class HttpChannel(Timed):
             watched = self._stalled or self._pulled or self._ended
             self._enter(Phase.STALLED if watched else Phase.STREAMING)
 
-    def request_done(self) -> None:
-        """Go on: the answer in hand is written."""
+    def request_done(self, rest: bytes = b"") -> None:
+        """Send the rest of the answer in hand, and go on: it is written."""
+        if rest:
+            send(self.transport, rest)
         self._current = None
         if self._phase == Phase.CLOSING:
             return

@@ -7,8 +7,8 @@ that waits for the outcome itself; there is no Deferred and no Request object on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,15 +59,10 @@ class DeclaredDoor:
         self.key_chars_max = limits.key_chars_max
         self._prepared: dict[tuple[bytes, bytes], Prepared] = {}
 
-    def request_for(
-        self, channel: HttpChannel, head: RequestHead, content: BytesIO | None
-    ) -> DeclaredRequest | None:
-        """Return the request when a declared route takes it, None when none does."""
-        asked = head.asked
-        if asked is None:
-            found = self.table.find(head.method, head.target.partition(b"?")[0])
-            asked = head.asked = found is not None and Asked(self, head, *found)
-        return DeclaredRequest(asked, channel, content) if asked else None
+    def asked(self, head: RequestHead) -> Asked | None:
+        """Return what a head asks of a declared route, None when none takes it."""
+        found = self.table.find(head.method, head.target.partition(b"?")[0])
+        return None if found is None else Asked(self, head, *found)
 
     def prepared(self, request: DeclaredRequest) -> Prepared:
         """Return the event of a request; ``BadRequest`` when it does not spell one."""
@@ -86,11 +81,11 @@ class DeclaredDoor:
 class Asked:
     """What a head asks of a declared route; a head that is known again has it with it.
 
-    ``prepared`` is its event, or ``arguments`` are those of its query, once they are known and if
-    there is no body that may say more.
+    ``ask`` asks it for a request. As soon as the event, or the arguments of the query, are known,
+    and no body can say more, it does that and nothing else.
     """
 
-    __slots__ = ("arguments", "captured", "door", "head", "prepared", "route")
+    __slots__ = ("ask", "captured", "door", "head", "route")
 
     def __init__(
         self, door: DeclaredDoor, head: RequestHead, route: Route, captured: tuple[bytes, ...]
@@ -99,8 +94,7 @@ class Asked:
         self.head = head
         self.route = route
         self.captured = captured
-        self.prepared: Prepared | None = None
-        self.arguments: dict[str, Any] | None = None
+        self.ask: Callable[[DeclaredRequest], None] = _read_and_ask
 
 
 class DeclaredRequest:
@@ -113,6 +107,11 @@ class DeclaredRequest:
         self._channel: HttpChannel | None = channel
         self._content = content
         self.started_s = 0.0
+
+    @property
+    def asked(self) -> Asked:
+        """What its head asks."""
+        return self._asked
 
     @property
     def head(self) -> RequestHead:
@@ -136,35 +135,13 @@ class DeclaredRequest:
 
     def process(self) -> None:
         """Put the event in the order, or ask the query; a fault becomes an answer."""
-        asked = self._asked
         try:
-            if asked.prepared is not None:
-                asked.door.stream.put(asked.prepared, self)
-            elif asked.arguments is not None and asked.route.query is not None:
-                asked.door.stream.look(asked.route.query, asked.arguments, self)
-            else:
-                self._read()
+            self._asked.ask(self)
         except Exception as error:  # noqa: BLE001 - whatever a query raises ends as an answer
             self._failed(0, error)
 
-    def _read(self) -> None:
-        """Find out what is asked, and ask it."""
-        asked, head = self._asked, self.head
-        door, query = asked.door, asked.route.query
-        if query is not None:
-            arguments = asked.route.parameters.read(texts_of(self))
-            if not head.body_bytes:
-                asked.arguments = arguments
-            door.stream.look(query, arguments, self)
-        elif head.keys:
-            self._submit(exchange_of(head, self.body, door.key_chars_max))
-        else:
-            prepared = door.prepared(self)
-            if not head.body_bytes:
-                asked.prepared = prepared
-            door.stream.put(prepared, self)
-
-    def _submit(self, exchange: Exchange) -> None:
+    def submit(self, exchange: Exchange) -> None:
+        """Put the event in the order with the key that came with it."""
         submitted = self._asked.door.stream.submit(event_of(self), exchange)
         Deferred.fromCoroutine(_awaited(submitted)).addCallbacks(
             self._replied_to_key, self._failed_with_key, (exchange,), errbackArgs=(exchange,)
@@ -226,25 +203,24 @@ class DeclaredRequest:
         channel, self._channel = self._channel, None
         assert channel is not None
         head, site = self._asked.head, channel.site
-        pieces = [head_of(status, content_type, headers, site.common_fields)]
-        if status not in NO_BODY:
-            pieces.append(b"Content-Length: %d\r\n" % len(body))
-        if seq:
-            pieces.append(b"Happy-Seq: %d\r\n" % seq)
+        begin = head_of(status, content_type, headers, site.common_fields)
+        placed = b"Happy-Seq: %d\r\n" % seq if seq else b""
+        if status in NO_BODY:
+            framing = body = b""
+        else:
+            framing = b"Content-Length: %d\r\n" % len(body)
+            if head.method == b"HEAD":
+                body = b""
+        connection = b""
         if site.draining or not channel.persistent:
             channel.persistent = False
-            pieces.append(b"Connection: close\r\n")
+            connection = b"Connection: close\r\n"
         elif not head.http11:
-            pieces.append(b"Connection: keep-alive\r\n")
-        pieces.append(b"\r\n")
-        if head.method == b"HEAD" or status in NO_BODY:
-            body = b""
-        pieces.append(body)
+            connection = b"Connection: keep-alive\r\n"
         if site.access_log is not None:  # before the peer can know, who may look at the log
             answered = Answered(status, len(body), (seq,) if seq else ())
             site.report(head, channel.transport, answered, self.started_s)
-        channel.write(b"".join(pieces))
-        channel.request_done()
+        channel.request_done(b"".join((begin, framing, placed, connection, b"\r\n", body)))
 
 
 @lru_cache(maxsize=256)
@@ -256,6 +232,22 @@ def head_of(status: int, content_type: str, headers: Headers, common: bytes) -> 
         status, reason_of(status), common, fields, framing=b"", default_type=default_type
     )
     return head.removesuffix(b"\r\n")
+
+
+def _read_and_ask(request: DeclaredRequest) -> None:
+    """Find out what is asked, and ask it."""
+    asked, head = request.asked, request.head
+    door, query = asked.door, asked.route.query
+    if query is not None:
+        ask = partial(door.stream.look, query, asked.route.parameters.read(texts_of(request)))
+    elif head.keys:
+        request.submit(exchange_of(head, request.body, door.key_chars_max))
+        return
+    else:
+        ask = partial(door.stream.put, door.prepared(request))
+    if not head.body_bytes:
+        asked.ask = ask
+    ask(request)
 
 
 async def _awaited(answer: Any) -> Any:

@@ -47,8 +47,8 @@ class RequestHead:
     ``target`` is the request target in origin form (or ``*``) as it was sent; ``fields`` are
     the header fields in their order. ``body_bytes`` is the declared length of the body, -1
     when it is chunked. ``persistent`` says whether the peer wants to keep the connection.
-    ``keys`` are the values of ``Idempotency-Key``. ``asked`` is what the door that answers it has
-    found out about it, None before it has.
+    ``keys`` are the values of ``Idempotency-Key``. ``asked`` is what it asks of a
+    declared route, False when none takes it, None when that is not known yet.
     """
 
     __slots__ = (

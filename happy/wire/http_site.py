@@ -127,10 +127,14 @@ class HappySite(Site):
         self, channel: HttpChannel, head: RequestHead, content: BytesIO | None
     ) -> HappyRequest | DeclaredRequest:
         """Return the request of a head and a body that are whole, for who answers it."""
-        request: HappyRequest | DeclaredRequest | None = None
-        if self._declared is not None:
-            request = self._declared.request_for(channel, head, content)
-        if request is None:
+        asked = head.asked
+        if asked is None:
+            declared = self._declared
+            asked = head.asked = (declared is not None and declared.asked(head)) or False
+        request: HappyRequest | DeclaredRequest
+        if asked:
+            request = DeclaredRequest(asked, channel, content)
+        else:
             request = HappyRequest(channel, head, content)
         if self.access_log is not None:
             request.started_s = self.reactor.seconds()

@@ -91,8 +91,9 @@ class Together:
         """Read from all that are ready."""
         if self._poll is None:
             return
+        connections = self._connections
         for file, _ in self._poll.poll(0, _READY_MAX):
-            connection = self._connections.get(file)
+            connection = connections.get(file)
             if connection is None:  # one before it made an end of it
                 continue
             try:
