@@ -6,7 +6,9 @@ import faulthandler
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from signal import ITIMER_REAL, SIGALRM, setitimer
 from threading import Thread
@@ -14,9 +16,10 @@ from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IReadDescriptor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from happy.footprint import Footprint, read_footprint
 
@@ -68,6 +71,55 @@ class World:
     """Ends the process in so many seconds, unless it is told another number; 0 means never."""
 
 
+@implementer(IReadDescriptor)
+class _Told:
+    """What a thread has done, on its way to the reactor.
+
+    ``callFromThread`` would do; but that goes through a pipe that all share, and is called a turn
+    later. Who waits for an answer waits for this, too.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._done: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        reactor.addReader(self)
+
+    def tell(self, whom: Callable[[Any], None], what: Any) -> None:
+        """Have somebody told in the reactor's thread; to be called in the other one."""
+        self._done.append((whom, what))
+        os.eventfd_write(self._file, 1)
+
+    def close(self) -> None:
+        """Tell the rest of it in a later turn, and let go."""
+        self._reactor.removeReader(self)
+        os.close(self._file)
+        if self._done:
+            self._reactor.callLater(0, self._tell_all)
+
+    def fileno(self) -> int:
+        """Return what is readable when there is something to tell."""
+        return self._file
+
+    def logPrefix(self) -> str:
+        """Return how Twisted names it."""
+        return "journal"
+
+    def doRead(self) -> None:
+        """Tell what there is."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._file)
+        self._tell_all()
+
+    def connectionLost(self, _reason: Failure) -> None:
+        """Do nothing: the reactor stops."""
+
+    def _tell_all(self) -> None:
+        while self._done:
+            whom, what = self._done.popleft()
+            whom(what)
+
+
 class JournalThread:
     """One thread that does one thing after the other, as soon as it can be told.
 
@@ -79,17 +131,20 @@ class JournalThread:
         self._reactor = reactor
         self._work: SimpleQueue[tuple[Work, Deferred[Any]] | None] = SimpleQueue()
         self._thread = Thread(target=self._go_on, name=name)
+        self._told: _Told
         self.started = False
 
     def start(self) -> None:
         """Begin with the work that is there."""
         self.started = True
+        self._told = _Told(self._reactor)
         self._thread.start()
 
     def stop(self) -> None:
         """Return when all that was asked for is done."""
         self._work.put(None)
         self._thread.join()
+        self._told.close()
 
     def run(self, work: Work) -> Deferred[Any]:
         """Do ``work`` in the thread, after all before it; see ``Run``."""
@@ -109,9 +164,9 @@ class JournalThread:
         try:
             result = work()
         except BaseException:  # noqa: BLE001 - told to who asked
-            self._reactor.callFromThread(done.errback, Failure())
+            self._told.tell(done.errback, Failure())
         else:
-            self._reactor.callFromThread(done.callback, result)
+            self._told.tell(done.callback, result)
         return True
 
 

@@ -1,11 +1,11 @@
 """The world as it is: the journal's thread."""
 
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from queue import SimpleQueue
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,17 +16,28 @@ SECONDS_MAX = 30
 
 
 class Reactor:
-    """Does what threads ask for when the test says so."""
+    """Reads what is readable, and makes the calls that are due, when the test says so."""
 
     def __init__(self):
-        self.asked = SimpleQueue()
+        self.readers = []
+        self.calls = []
 
-    def callFromThread(self, function, *args):
-        self.asked.put((function, args))
+    def addReader(self, reader):
+        self.readers.append(reader)
 
-    def turn(self):
-        function, args = self.asked.get(timeout=SECONDS_MAX)
-        function(*args)
+    def removeReader(self, reader):
+        self.readers.remove(reader)
+
+    def callLater(self, _seconds, function):
+        self.calls.append(function)
+
+    def until(self, condition):
+        """Take turns until a condition holds."""
+        while not condition():
+            ready, _, _ = select.select(self.readers, (), (), SECONDS_MAX)
+            assert ready, "nothing comes"
+            for reader in ready:
+                reader.doRead()
 
 
 @pytest.fixture
@@ -55,8 +66,7 @@ def test_work_is_done_in_one_thread_of_its_own_and_in_order(reactor, thread):
             lambda number: heard.append((number, threading.current_thread() is main))
         )
     main = threading.current_thread()
-    for _ in range(20):
-        reactor.turn()
+    reactor.until(lambda: len(heard) == 20)
     assert done == [(number, "journal of test") for number in range(20)]
     assert heard == [(number, True) for number in range(20)]
 
@@ -71,18 +81,17 @@ def test_what_work_raises_is_told_and_the_thread_goes_on(reactor, thread, error)
     told, heard = [], []
     thread.run(fails).addErrback(told.append)
     thread.run(lambda: 1).addCallback(heard.append)
-    reactor.turn()
-    reactor.turn()
+    reactor.until(lambda: heard)
     assert told[0].check(error)
     assert told[0].getErrorMessage() == "so it is"
     assert heard == [1]
 
 
 def test_stopping_finishes_what_was_asked_for(reactor):
-    """When ``stop`` returns, all work is done and the thread is gone."""
-    thread, done = JournalThread(reactor, "journal of test"), []
+    """When ``stop`` returns, all work is done and the thread is gone; then it is told."""
+    thread, done, told = JournalThread(reactor, "journal of test"), [], []
     for number in range(10):
-        thread.run(lambda number=number: done.append(number))
+        thread.run(lambda number=number: done.append(number)).addCallback(told.append)
     assert not thread.started
     assert done == []
     thread.start()
@@ -90,6 +99,10 @@ def test_stopping_finishes_what_was_asked_for(reactor):
     thread.stop()
     assert done == list(range(10))
     assert "journal of test" not in [one.name for one in threading.enumerate()]
+    assert (reactor.readers, told) == ([], [])
+    for call in reactor.calls:
+        call()
+    assert told == [None] * 10
 
 
 def test_what_was_done_is_not_kept_in_memory(reactor, thread):
@@ -107,9 +120,10 @@ def test_what_was_done_is_not_kept_in_memory(reactor, thread):
 
     batch = Batch()
     gone = batch.gone
-    thread.run(batch.work)
+    told = []
+    thread.run(batch.work).addCallback(told.append)
     del batch
-    reactor.turn()
+    reactor.until(lambda: told)
     assert gone.wait(SECONDS_MAX)
 
 
