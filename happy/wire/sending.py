@@ -38,7 +38,7 @@ def send(transport: Any, data: bytes) -> None:
 def unsent_bytes(transport: Any) -> int:
     """Return how much of what was written has not yet gone to the kernel; 0 if it is not told."""
     try:
-        written = len(transport.dataBuffer) + transport._tempDataLen  # noqa: SLF001 - see above
+        written: int = len(transport.dataBuffer) + transport._tempDataLen  # noqa: SLF001 - see above
         sent: int = transport.offset
     except AttributeError:
         return 0
