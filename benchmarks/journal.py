@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ def clients_of(directory: Path, count: int) -> Clients:
     room = RECORD_BYTES - len(encode(Note(b""), SOURCE))
     note = Note(os.urandom(room))
     assert len(encode(note, SOURCE)) == RECORD_BYTES
-    return Clients(directory, count, Notes, note)
+    return Clients(directory, count, Notes, repeat(note))
 
 
 # --- measuring -----------------------------------------------------------------------------------

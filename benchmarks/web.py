@@ -1,7 +1,7 @@
 """HTTP beside others: durable numbers, queries and hellos, on real servers and real sockets.
 
     python benchmarks/web.py [--clients 64,256] [--rounds 5] [--seconds 2] [--only NAMES]
-                             [--data DIR] [--json FILE] [--plots DIR]
+                             [--data DIR] [--json FILE]
 
 ``docs/benchmarks.md`` says what is measured and how. Servers run on the first core that this
 process may use, the load on the last; rounds take turns, in a new order each time. Whatever
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -23,7 +22,6 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -44,7 +42,9 @@ from web_peers import (
     versions,
 )
 from web_proof import CALLS, proof_of
-from web_report import bars, markdown, ratios_of, summary_of
+from web_report import markdown, ratios_of, summary_of
+
+from happy.bench.machine import machine_of
 
 SECONDS_MAX: Final = 30.0
 ROUNDS_MAX: Final = 50
@@ -223,7 +223,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def figures_of(bench: Bench, clients: Sequence[int], load: float) -> dict[str, Any]:
+def figures_of(bench: Bench, clients: Sequence[int], machine: dict[str, Any]) -> dict[str, Any]:
     """Return what was found."""
     rows = [
         {"name": row.name, "kind": row.kind, "clients": count,
@@ -233,11 +233,7 @@ def figures_of(bench: Bench, clients: Sequence[int], load: float) -> dict[str, A
     ]  # fmt: skip
     return {
         "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "processor": processor(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "load_before": round(load, 2),
+            **machine,
             **versions(bench.room),
         },
         "clients": list(clients),
@@ -245,31 +241,6 @@ def figures_of(bench: Bench, clients: Sequence[int], load: float) -> dict[str, A
         "ratios": ratios_of(bench.runs),
         "missing": bench.missing,
     }
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def draw(found: dict[str, Any], directory: Path) -> None:
-    """Draw the bars."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for clients in found["clients"]:
-        rows = sorted(
-            (row for row in found["rows"] if row["clients"] == clients),
-            key=lambda row: -row["per_s"],
-        )
-        for key, unit, title in (
-            ("per_s", "/s", f"Answers a second, one server core, {clients} connections"),
-            ("cpu_us", "us", f"Processor time for an answer, {clients} connections"),
-        ):
-            chart = bars(title, [(row["name"], row["kind"], row[key]) for row in rows], unit)
-            (directory / f"web-{key.replace('_', '-')}-{clients}.svg").write_text(chart)
 
 
 def _counts(_: Any, __: Any, value: str) -> tuple[int, ...]:
@@ -310,7 +281,6 @@ def _rows(_: Any, __: Any, value: str | None) -> tuple[Row, ...]:
     help="Where the peers' Python packages are kept.",
 )
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--plots", type=click.Path(file_okay=False, path_type=Path))
 def main(  # noqa: PLR0913 - the command line
     clients: tuple[int, ...],
     rounds: int,
@@ -319,7 +289,6 @@ def main(  # noqa: PLR0913 - the command line
     data: Path,
     cache: Path,
     json_file: Path | None,
-    plots: Path | None,
 ) -> None:
     """Measure HTTP servers beside each other."""
     for program in ("wrk", "taskset", "setpriv"):
@@ -334,7 +303,7 @@ def main(  # noqa: PLR0913 - the command line
     cache.mkdir(parents=True, exist_ok=True)
     say(f"the peers' packages go to {cache}")
     python, lost = make_python(cache)
-    load = os.getloadavg()[0]
+    machine = machine_of(data)
     directory = Path(tempfile.mkdtemp(prefix="happy-web-", dir=data))
     directory.chmod(0o755)  # servers that run as nobody read below it
     room = Room(directory, cores[0], python)
@@ -342,7 +311,7 @@ def main(  # noqa: PLR0913 - the command line
     try:
         bench.start()
         bench.measure(clients, rounds, seconds)
-        found = figures_of(bench, clients, load)
+        found = figures_of(bench, clients, machine)
         found["half"] = bench.half(clients, seconds, rounds)
         found["lone"] = bench.lone(rounds)
         found["proof"] = bench.proof()
@@ -356,8 +325,6 @@ def main(  # noqa: PLR0913 - the command line
         click.echo(f"{key}: {json.dumps(found[key])}")
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=2) + "\n")
-    if plots is not None:
-        draw(found, plots)
     raise SystemExit(bool(bench.wrong))
 
 

@@ -15,7 +15,9 @@ from typing import Any, Final
 SCRIPT: Final = Path(__file__).with_name("load.lua")
 
 
-def run_wrk(core: int, clients: int, seconds: float, method: str, url: str) -> dict[str, float]:
+def run_wrk(
+    core: int | str, clients: int, seconds: float, method: str, url: str
+) -> dict[str, float]:
     """Load a server as fast as it goes; return what wrk counted."""
     argv = [
         "taskset", "-c", str(core), "wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s",

@@ -1,11 +1,12 @@
-"""What ``web.py`` found, as a table, as ratios and as bars in SVG."""
+"""What ``web.py`` found, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from statistics import median
 from typing import Any, Final
+
+from documents import table
 
 GOALS: Final = (
     (64, "happy POST /next", "Apache static file", 1.8),
@@ -17,11 +18,6 @@ GOALS: Final = (
     (64, "happy Klein hello", "stock Klein hello", 1.6),
 )
 """At so many clients: this, beside that, is at least so many times as fast."""
-
-_BAR: Final = 22
-_LEFT: Final = 230
-_WIDTH: Final = 760
-_COLOURS: Final = {"number": "#1b6ca8", "query": "#3a9d6e", "hello": "#9aa5b1"}
 
 
 def summary_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -64,51 +60,83 @@ def ratios_of(runs: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]) -> li
     ]
 
 
+def rows_table(found: Mapping[str, Any], clients: int) -> str:
+    """Return all rows with so many clients as a table, the fastest first."""
+    rows = sorted(
+        (row for row in found["rows"] if row["clients"] == clients), key=lambda row: -row["per_s"]
+    )
+    return table(
+        ("", "answers/s", "least to most", "p50", "p99", "CPU per answer"),
+        [
+            (
+                row["name"],
+                f"{row['per_s']:,}",
+                f"{row['least_per_s']:,} to {row['most_per_s']:,}",
+                f"{row['p50_ms']} ms",
+                f"{row['p99_ms']} ms",
+                f"{row['cpu_us']} us",
+            )
+            for row in rows
+        ],
+    )
+
+
+def ratios(found: Mapping[str, Any]) -> str:
+    """Return the ratios beside their goals, and what could not be compared."""
+    said = table(
+        ("ours", "beside", "connections", "ratio", "goal", ""),
+        [
+            (
+                r["ours"],
+                r["theirs"],
+                str(r["clients"]),
+                f"{r['ratio']:.2f}",
+                f"{r['goal']:.1f}",
+                "reached" if r["ratio"] >= r["goal"] else "not reached",
+            )
+            for r in found["ratios"]
+        ],
+    )
+    left_out = [f"Left out: {name}, {why}.\n" for name, why in found["missing"].items()]
+    wrong = [f"**Wrong**: {fault}.\n" for fault in found["wrong"]]
+    return "\n".join((said, *left_out, *wrong))
+
+
+def latencies(found: Mapping[str, Any]) -> str:
+    """Return latencies at half of the most, and what a lone client waits."""
+    said = table(
+        ("at half of its most", "asked a second", "p50", "p99"),
+        [
+            (
+                f"{row['name']}, {row['clients']} connections",
+                f"{row['rate']:,}",
+                f"{row['p50_us'] / 1e3:.2f} ms",
+                f"{row['p99_us'] / 1e3:.2f} ms",
+            )
+            for row in found["half"]
+        ],
+    )
+    lone = found["lone"]
+    if lone is None:
+        return said
+    return (
+        f"{said}\nA lone client waits {lone['p50_us']:.0f} us at the median; a sync alone takes "
+        f"{lone['sync_us']:.0f} us there, and the rest is {lone['beyond_us']:.0f} us.\n"
+    )
+
+
+def proof(found: Mapping[str, Any]) -> str:
+    """Return what strace saw."""
+    seen = found["proof"]
+    if seen is None:
+        return "strace was not at hand.\n"
+    return (
+        f"Of {seen['answers']:,} answers, {seen['after_sync']:,} left after an `fdatasync` that "
+        f"began after their request had come and ended before; {seen['syncs']:,} syncs in all.\n"
+    )
+
+
 def markdown(found: Mapping[str, Any]) -> str:
     """Return all figures as tables in Markdown."""
-    lines = []
-    for clients in found["clients"]:
-        lines += [
-            f"**{clients} connections**",
-            "",
-            "| | answers/s | least to most | p50 | p99 | CPU per answer |",
-            "|---|---:|---:|---:|---:|---:|",
-        ]
-        lines += [
-            f"| {row['name']} | {row['per_s']:,} | {row['least_per_s']:,} to "
-            f"{row['most_per_s']:,} | {row['p50_ms']} ms | {row['p99_ms']} ms | "
-            f"{row['cpu_us']} us |"
-            for row in found["rows"]
-            if row["clients"] == clients
-        ]
-        lines.append("")
-    lines += ["| Clients | | beside | ratio | goal |", "|---:|---|---|---:|---:|"]
-    lines += [
-        f"| {r['clients']} | {r['ours']} | {r['theirs']} | {r['ratio']} | {r['goal']} |"
-        for r in found["ratios"]
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def bars(title: str, rows: Sequence[tuple[str, str, float]], unit: str) -> str:
-    """Return a bar chart as SVG; each row is a name, a kind (for its colour) and a value."""
-    most = max((value for _, _, value in rows), default=1.0) or 1.0
-    height = 40 + _BAR * len(rows) + 8
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"',
-        'font-family="sans-serif" font-size="12" role="img">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
-        f'<text x="8" y="22" font-size="15">{escape(title)}</text>',
-    ]
-    for number, (name, kind, value) in enumerate(rows):
-        y = 40 + _BAR * number
-        length = (_WIDTH - _LEFT - 90) * value / most
-        colour = _COLOURS.get(kind, _COLOURS["hello"])
-        parts += [
-            f'<text x="{_LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>',
-            f'<rect x="{_LEFT}" y="{y + 2}" width="{length:.1f}" height="{_BAR - 6}"',
-            f'fill="{colour}"/>',
-            f'<text x="{_LEFT + length + 6:.1f}" y="{y + 14}">{value:,.0f} {escape(unit)}</text>',
-        ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    by_clients = [f"{n} connections\n\n{rows_table(found, n)}" for n in found["clients"]]
+    return "\n".join((*by_clients, ratios(found)))

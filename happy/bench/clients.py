@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,14 +59,20 @@ def turn_events(clients: int) -> int:
 
 
 class Clients:
-    """A stream of its own on the reactor, and what its clients hear.
+    """A stream of its own on the reactor, in ``DIRECTORY/stream-COUNT``, and what its clients hear.
 
     Each submits its next event when the last one was answered, in a later turn of the reactor,
-    as a peer's next words come.
+    as a peer's next words come. ``prepared``, there is one event, which is encoded once.
     """
 
     def __init__(
-        self, directory: Path, count: int, app: type[App], event: object, *, prepared: bool = False
+        self,
+        directory: Path,
+        count: int,
+        app: type[App],
+        events: Iterator[object],
+        *,
+        prepared: bool = False,
     ) -> None:
         self.count = count
         self.latencies_us: list[float] = []
@@ -84,10 +91,10 @@ class Clients:
         world, self._thread = real_world(reactor, str(count))
         self._stream = Stream("bench", definition_of(app), self._disk, world, Limits())
         self._stream.open()
-        self._event = event
+        self._events = events
         self._ask: Callable[[int], None] = self._submit_one
         if prepared:
-            self._prepared = self._stream.prepare(event, SOURCE)
+            self._prepared = self._stream.prepare(next(events), SOURCE)
             self._ask = self._put_one
         self._thread.start()
 
@@ -131,7 +138,7 @@ class Clients:
             self._done.callback(None)
 
     def _submit_one(self, start_ns: int) -> None:
-        answer = self._stream.submit(self._event, Exchange(SOURCE))
+        answer = self._stream.submit(next(self._events), Exchange(SOURCE))
         answer.addCallback(self.answered, start_ns).addErrback(self.broken)
 
     def _put_one(self, start_ns: int) -> None:
@@ -193,7 +200,7 @@ def numbers(
     directory: Path, count: int, seconds: float
 ) -> Generator[Deferred[Any], Any, dict[str, Any]]:
     """Take numbers for some seconds; return the figures, and how many were not the next one."""
-    clients = Clients(directory, count, NumberService, Next(), prepared=True)
+    clients = Clients(directory, count, NumberService, repeat(Next()), prepared=True)
     try:
         for _ in range(_WARM_UP_TURNS):
             yield clients.turn(counts=False)

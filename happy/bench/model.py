@@ -102,14 +102,19 @@ class Prediction:
     bottleneck: str
 
 
-def predict(work: Work, *, fronts: int, cores: int, clients: int) -> Prediction:
-    """Return the throughput of so many fronts on so many cores; no fronts: all in one process."""
+def predict(
+    work: Work, *, fronts: int, cores: int, clients: int, load_us: float = 0.0
+) -> Prediction:
+    """Return the throughput of so many fronts on so many cores; no fronts: all in one process.
+
+    ``load_us`` is what who asks takes of the same cores for an event; nothing, on another machine.
+    """
     both_us = work.front_us + work.container_us
     if fronts:
         demands = {
             FRONTS: work.front_us / min(fronts, cores),
             CONTAINER: work.container_us,
-            PROCESSORS: both_us / cores,
+            PROCESSORS: (both_us + load_us) / cores,
         }
     else:
         demands = {INLINE: both_us}

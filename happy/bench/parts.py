@@ -119,15 +119,19 @@ def asking(  # noqa: PLR0913 - whom, what, for how long
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[tuple[int, Popen[str]]]:
-    """Run a container with the numbers example on one core; yield its port and its process."""
+def serving(
+    directory: Path, *, on: Sequence[int] | None = None, more: str = ""
+) -> Iterator[tuple[int, Popen[str]]]:
+    """Run a container with the numbers example; yield its port and its process.
+
+    It runs on one core, or on those that are named; ``more`` is more of its configuration.
+    """
     folder = directory / "served"
     folder.mkdir()
     config = folder / "happy.toml"
-    config.write_text(_CONFIG.format(app=NUMBERS), "utf-8")
+    config.write_text(_CONFIG.format(app=NUMBERS, more=more), "utf-8")
     argv = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "happy", "--config", config]
-    server, _ = cores_for(cores())
-    with running(argv, server, folder) as process:
+    with running(argv, on or cores_for(cores())[0], folder) as process:
         yield _port_of(process), process
 
 
@@ -136,6 +140,7 @@ data = "data"
 [apps.numbers]
 app = "{app}"
 http = "tcp:0:interface=127.0.0.1:backlog=1024"
+{more}
 [log]
 access = "off"
 """
@@ -151,7 +156,9 @@ def _port_of(process: Popen[str]) -> int:
     while (found := _LISTENS.search(said)) is None:
         left_s = end_s - time.monotonic()
         ready, _, _ = select.select([process.stdout], [], [], max(0.0, left_s))
-        line = process.stdout.readline() if ready else ""
+        if not ready:
+            raise ChildFailed(f"the container did not start within {_GRACE_S:.0f} s")
+        line = process.stdout.readline()
         if not line:
             raise ChildFailed(f"the container did not start: {last_line(said)}")
         said += line

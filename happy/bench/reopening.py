@@ -16,38 +16,58 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
 from twisted.internet import reactor
 
 from happy.app import Definition, definition_of
 from happy.bench.figures import percentile
+from happy.footprint import read_footprint
 from happy.journal.disk import FileDisk
 from happy.limits import Limits
 from happy.stream import Stream
 from happy.world import real_world
 
 
-def reopen(directory: Path, definition: Definition) -> tuple[float, int]:
-    """Open a journal and let go of it; return the seconds, and the seq it came to."""
+@frozen
+class Reopened:
+    """One opening: how long it took, how far the journal goes, and the memory of the process."""
+
+    seconds: float
+    seq: int
+    resident_bytes: int
+
+
+def reopen(directory: Path, definition: Definition) -> Reopened:
+    """Open a journal and let go of it."""
     world, _ = real_world(reactor, "reopened")
     stream = Stream("bench", definition, FileDisk(directory), world, Limits())
     gc.collect()
     start_s = time.perf_counter()
     stream.open()
     taken_s = time.perf_counter() - start_s
-    seq = stream.journaled().seq
+    seq, resident_bytes = stream.journaled().seq, read_footprint().resident_bytes or 0
     stream.abandon()
-    return taken_s, seq
+    return Reopened(taken_s, seq, resident_bytes)
 
 
 def reopened(directory: Path, definition: Definition, seconds: float) -> dict[str, Any]:
-    """Open a journal again and again for some seconds; return the median time and the seq."""
-    taken: list[float] = []
+    """Open a journal again and again for some seconds; return the median time, and the rest.
+
+    The memory is that after the first time.
+    """
     end_s = time.monotonic() + seconds
-    while not taken or time.monotonic() < end_s:
-        taken_s, seq = reopen(directory, definition)
-        taken.append(taken_s)
-    middle_s = percentile(taken, 50)
-    return {"seq": seq, "seconds": middle_s, "runs": len(taken), "events_per_s": seq / middle_s}
+    runs = [reopen(directory, definition)]
+    while time.monotonic() < end_s:
+        runs.append(reopen(directory, definition))
+    middle_s = percentile([run.seconds for run in runs], 50)
+    first = runs[0]
+    return {
+        "seq": first.seq,
+        "seconds": middle_s,
+        "runs": len(runs),
+        "events_per_s": first.seq / middle_s,
+        "resident_bytes": first.resident_bytes,
+    }
 
 
 def main(directory: str, application: str, seconds: str) -> None:
