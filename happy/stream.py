@@ -359,7 +359,6 @@ class Stream:
                 self.stop()
                 self._drained = Deferred()
                 self._drained.addCallback(lambda _: self._seal())
-                self._pump()
                 self._look_if_drained()
             case Mood.REPLAYING:
                 self.mood = step(self.mood, Mood.CLOSED)
