@@ -38,11 +38,11 @@ def send(transport: Any, data: bytes) -> None:
 def unsent_bytes(transport: Any) -> int:
     """Return how much of what was written has not yet gone to the kernel; 0 if it is not told."""
     try:
-        written: int = len(transport.dataBuffer) + transport._tempDataLen  # noqa: SLF001 - see above
-        sent: int = transport.offset
+        written: int = len(transport.dataBuffer) - transport.offset
+        waiting: int = transport._tempDataLen  # noqa: SLF001 - as above
     except AttributeError:
         return 0
-    return written - sent
+    return written + waiting
 
 
 def shut(transport: Any, *, at_once: bool) -> None:
