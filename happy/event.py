@@ -244,7 +244,8 @@ class Mail:
 
     ``header`` is the header section up to and including the empty line; ``content`` is the
     whole message (header included) with CRLF line ends: inline, or a ``Blob`` when large, and
-    ``sha256`` is its digest. ``acknowledged`` says by the way what ``MailAcknowledged`` says.
+    ``sha256`` is its digest. ``options`` are the parameters of MAIL, ``recipient_options`` those
+    of RCPT, for each recipient. ``acknowledged`` says by the way what ``MailAcknowledged`` says.
     """
 
     reverse_path: str
@@ -256,6 +257,7 @@ class Mail:
     protocol: str = "ESMTP"
     tls: bool = False
     options: tuple[str, ...] = ()
+    recipient_options: tuple[tuple[str, ...], ...] = ()
     sha256: bytes = b""
     acknowledged: tuple[tuple[int, bytes], ...] = ()
 

@@ -179,7 +179,13 @@ class Retransmissions:
         if acknowledged or len(new) < len(copies):
             recipients = tuple(mail.recipients[number] for number in new)
             changed: Any = mail
-            mail = evolve(changed, recipients=recipients, acknowledged=acknowledged)
+            options = mail.recipient_options
+            mail = evolve(
+                changed,
+                recipients=recipients,
+                recipient_options=tuple(options[number] for number in new) if options else (),
+                acknowledged=acknowledged,
+            )
             entry = Entry(0, 0, mail, entry.source, entry.key, entry.fingerprint)
             record = encode(mail, entry.source, entry.key, entry.fingerprint)
         flight = _Flight(self, mail, tuple(copies[number] for number in new))

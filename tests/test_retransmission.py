@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from attrs import define, evolve, field
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
@@ -119,8 +120,11 @@ def test_only_the_recipients_that_are_new_are_put_in_the_order():
     """A copy to more recipients: each hears of its own place."""
     desk = Desk()
     taken(desk, MAIL)
-    assert taken(desk, evolve(MAIL, recipients=NAMES)) == (1, 1, 2)
+    options = ((), (), ("NOTIFY=NEVER",))
+    more = evolve(MAIL, recipients=NAMES, recipient_options=options)
+    assert taken(desk, more) == (1, 1, 2)
     assert desk.mails[1].recipients == NAMES[2:]
+    assert desk.mails[1].recipient_options == options[2:]
 
 
 def test_a_copy_joins_the_message_that_is_on_its_way():
@@ -280,6 +284,7 @@ class Sending(RuleBasedStateMachine):
 
 
 TestSending = Sending.TestCase
+TestSending.settings = settings(deadline=None, stateful_step_count=30)
 
 
 @state

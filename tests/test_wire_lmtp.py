@@ -22,7 +22,7 @@ def test_lhlo_in_place_of_helo_and_ehlo():
     assert peer.say(b"EHLO c.example").startswith("500 5.5.1 ")
     assert peer.say(b"MAIL FROM:<>").startswith("503 5.5.1 ")
     listed = peer.say(b"LHLO c.example").splitlines()
-    assert {"250-PIPELINING", "250-8BITMIME", "250 ENHANCEDSTATUSCODES"} <= set(listed)
+    assert {"250-PIPELINING", "250-8BITMIME", "250-ENHANCEDSTATUSCODES"} <= set(listed)
 
 
 def test_one_reply_for_each_accepted_recipient():

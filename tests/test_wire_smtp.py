@@ -62,7 +62,11 @@ def test_ehlo_lists_the_extensions_and_helo_none():
         "250-PIPELINING",
         "250-SIZE 1234",
         "250-8BITMIME",
-        "250 ENHANCEDSTATUSCODES",
+        "250-ENHANCEDSTATUSCODES",
+        "250-CHUNKING",
+        "250-SMTPUTF8",
+        "250-DSN",
+        "250 LIMITS MAILMAX=1000 RCPTMAX=1000",
         "",
     ]
     assert peer.say(b"helo c.example") == "250 mx.lists.example\r\n"
@@ -126,7 +130,8 @@ def test_the_order_of_commands(lines, codes):
         (b"MAIL TO:<a@s.example>", "501 5.1.7"),
         (b"MAIL FROM:<postmaster>", "501 5.1.7"),
         (b"MAIL FROM:<a@s.example>SIZE=1", "501 5.5.4"),
-        (b"MAIL FROM:<\xc3\xa9@s.example>", "501 5.1.7"),
+        (b"MAIL FROM:<\xc3\xa9@s.example>", "553 5.6.7"),
+        (b"MAIL FROM:<\xe9@s.example>", "501 5.1.7"),
         (b"MAIL FROM:<a@s.example> SIZE=", "501 5.5.4"),
         (b"MAIL FROM:<a@s.example> SIZE=x", "501 5.5.4"),
         (b"MAIL FROM:<a@s.example> SIZE", "501 5.5.4"),
@@ -135,8 +140,8 @@ def test_the_order_of_commands(lines, codes):
         (b"MAIL FROM:<a@s.example> SIZE=1000", "250 2.1.0"),
         (b"MAIL FROM:<a@s.example> BODY=BINARYMIME", "501 5.5.4"),
         (b"MAIL FROM:<a@s.example> BODY=7bit", "250 2.1.0"),
-        (b"MAIL FROM:<a@s.example> SMTPUTF8", "555 5.5.4"),
-        (b"MAIL FROM:<a@s.example> RET=FULL", "555 5.5.4"),
+        (b"MAIL FROM:<a@s.example> SMTPUTF8", "250 2.1.0"),
+        (b"MAIL FROM:<a@s.example> RET=FULL", "250 2.1.0"),
         (b"mail from: <a@s.example> ", "250 2.1.0"),
         (b'MAIL FROM:<"a b"@[192.0.2.1]>', "250 2.1.0"),
         (b"MAIL FROM:<>", "250 2.1.0"),
@@ -169,7 +174,7 @@ def test_mail(line, reply):
         (b"dev@lists.example", "501 5.1.3"),
         (b"<dev@lists.example.>", "501 5.1.3"),
         (b"<dev\x7f@lists.example>", "501 5.1.3"),
-        (b"<dev@lists.example> NOTIFY=NEVER", "555 5.5.4"),
+        (b"<dev@lists.example> NOTIFY=NEVER", "250 2.1.5"),
     ],
 )
 def test_rcpt(path, reply):
@@ -391,7 +396,7 @@ def test_every_reply_after_ehlo_has_an_enhanced_status():
     lines = b"MAIL|MAIL FROM:<>|RCPT|RCPT TO:<x@y>|RCPT TO:<dev@lists.example>|VRFY x|EXPN|HELP"
     peer.say(*lines.split(b"|"), b"DATA x", b"?", b"", b"RSET", b"NOOP", b"QUIT")
     for line in peer.replies.splitlines():
-        if not line.startswith(("220", "250-", "250 ENH")):
+        if not line.startswith(("220", "250-", "250 LIMITS")):
             assert re.match(r"([245])\d\d \1\.\d\.\d .", line), line
 
 

@@ -16,10 +16,11 @@ LOCAL_CHARS_MAX: Final = 255  # the RFC asks for 64 at least; return paths made 
 DOMAIN_CHARS_MAX: Final = 255  # RFC 1035 section 2.3.4
 LABEL_CHARS_MAX: Final = 63
 
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
+_OTHER: Final = "\u00a1-\U0010ffff"  # RFC 6531 section 3.3; not the controls below
+_ATOM: Final = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_OTHER}-]++"
 _DOT_STRING: Final = rf"{_ATOM}(?:\.{_ATOM})*+"
-_QUOTED_STRING: Final = r'"(?:[ !#-\[\]-~]|\\[ -~])*+"'
-_DOMAIN: Final = r"\[[A-Za-z0-9:.]++\]|[A-Za-z0-9.-]++"
+_QUOTED_STRING: Final = rf'"(?:[ !#-\[\]-~{_OTHER}]|\\[ -~])*+"'
+_DOMAIN: Final = rf"\[[A-Za-z0-9:.]++\]|[A-Za-z0-9.{_OTHER}-]++"
 _ROUTE: Final = r"@[A-Za-z0-9.-]++(?:,@[A-Za-z0-9.-]++)*+:"
 
 _PATH: Final = re.compile(
@@ -28,7 +29,7 @@ _PATH: Final = re.compile(
 _PLAIN_LOCAL: Final = re.compile(_DOT_STRING)
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
 _MUST_BE_QUOTED: Final = re.compile(r'(["\\])')
-_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~]++))?+")
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\u00a1-\U0010ffff]++))?+")
 
 
 class AddressError(ValueError):
@@ -53,17 +54,24 @@ class Address:
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}"
 
+    @property
+    def needs_utf8(self) -> bool:
+        """Whether only those who speak SMTPUTF8 can name it (RFC 6531)."""
+        return not self.local.isascii()
+
 
 def parse_path(text: bytes) -> tuple[Address | None, bytes]:
     """Read the path that ``text`` begins with; return it and what follows it.
 
-    ``<>`` gives None. A source route is read over (RFC 5321 appendix C). Raises
-    ``AddressError``.
+    ``<>`` gives None. A source route is read over (RFC 5321 appendix C). Other letters than
+    those of ASCII are UTF-8. Raises ``AddressError``.
     """
     if text.startswith(b"<>"):
         return None, text[2:]
-    # Latin-1 makes every byte one character; the grammar lets none above 126 through.
-    match = _PATH.match(text.decode("latin-1"))
+    try:
+        match = _PATH.match(text.decode())
+    except UnicodeDecodeError:
+        match = None
     if match is None:
         raise AddressError("write the address as <local@domain>")
     local = _canonical_local(match["local"])
@@ -72,7 +80,7 @@ def parse_path(text: bytes) -> tuple[Address | None, bytes]:
         if local.lower() != "postmaster" or match.start("local") != 1:
             raise AddressError("the address has no domain")
         return Address(local, ""), text[match.end() :]
-    return Address(local, _checked_domain(domain)), text[match.end() :]
+    return Address(local, _checked_domain(domain)), text[len(match[0].encode()) :]
 
 
 def parse_parameters(text: bytes) -> tuple[tuple[str, str | None], ...]:
@@ -83,7 +91,7 @@ def parse_parameters(text: bytes) -> tuple[tuple[str, str | None], ...]:
     if text and not text.startswith(b" "):
         raise ParameterError("a blank must follow the address")
     found: dict[str, str | None] = {}
-    for word in text.decode("latin-1").split(" "):
+    for word in text.decode(errors="replace").split(" "):
         if not word:
             continue
         match = _PARAMETER.fullmatch(word)
@@ -120,12 +128,16 @@ def _canonical_local(local: str) -> str:
 def _checked_domain(domain: str) -> str:
     if domain.startswith("["):
         return _checked_literal(domain)
+    try:
+        domain = canonical_domain(domain)
+    except ValueError:
+        raise AddressError("not a domain name") from None
     if len(domain) > DOMAIN_CHARS_MAX:
         raise AddressError(f"a domain is at most {DOMAIN_CHARS_MAX} characters long")
     for label in domain.split("."):
         if not 0 < len(label) <= LABEL_CHARS_MAX or label[0] == "-" or label[-1] == "-":
             raise AddressError("not a domain name")
-    return domain.lower()
+    return domain
 
 
 def _checked_literal(literal: str) -> str:

@@ -11,7 +11,8 @@ from happy.limits import Limits
 from happy.wire import smtp_reply as say
 from happy.wire.smtp import MailFactory
 from happy.wire.smtp_reply import Reply
-from happy.wire.smtp_session import Envelope, SmtpSession
+from happy.wire.smtp_session import SmtpSession
+from happy.wire.smtp_transaction import Envelope
 
 
 class LmtpSession(SmtpSession):

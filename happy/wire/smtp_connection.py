@@ -8,7 +8,7 @@ the commands, and no answer that comes late can reach a later transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
@@ -26,12 +26,20 @@ from happy.errors import HappyError
 from happy.unacknowledged import Placed
 from happy.wire import smtp_reply as say
 from happy.wire.sending import send
-from happy.wire.smtp_reader import CommandReader, EndlessLine, LineTooLong, MessageReader
+from happy.wire.smtp_reader import (
+    CommandReader,
+    DataReader,
+    EndlessLine,
+    LineTooLong,
+    MessageReader,
+)
 from happy.wire.smtp_reply import Reply, reply_to
 from happy.wire.unread import unread_bytes
 
 if TYPE_CHECKING:
     from happy.wire.smtp import MailFactory
+
+R = TypeVar("R", bound=DataReader)
 
 LINGER_S: Final = 5  # how long a connection that is done may take to read our last words
 
@@ -50,7 +58,9 @@ class SmtpConnection(ESMTP):
         super().__init__()
         self.peer = ""
         self._input: CommandReader
-        self._message: MessageReader | None = None
+        self._data: DataReader | None = None
+        self._data_ended: Callable[[Any], None]
+        self._chunked: MessageReader | None = None
         self._greeted = False
         self._reading = False
         self._waiting_since: float | None = None
@@ -65,10 +75,6 @@ class SmtpConnection(ESMTP):
 
     def command_received(self, line: bytes) -> None:
         """Take a command line, without its CRLF."""
-        raise NotImplementedError
-
-    def message_received(self, message: MessageReader) -> None:
-        """Take a message that came to its end."""
         raise NotImplementedError
 
     def message_read(self, placed: tuple[Placed, ...]) -> None:
@@ -116,7 +122,7 @@ class SmtpConnection(ESMTP):
         if self._closed:
             return
         self._input.push(data)
-        if self._message is not None:
+        if self._data is not None:
             self._start_step_clock(self.factory.limits.smtp_data_timeout_s)
         self._read()
 
@@ -135,7 +141,7 @@ class SmtpConnection(ESMTP):
 
     def drain(self) -> None:
         """Close the session unless a message is on its way; then ``drain`` comes again."""
-        if not (self._closed or self._message is not None or self._waiting_since is not None):
+        if not (self._closed or self._data is not None or self._waiting_since is not None):
             self.answer(say.SHUTTING_DOWN)
 
     def _greet(self) -> None:
@@ -159,15 +165,30 @@ class SmtpConnection(ESMTP):
             transport.loseConnection()
 
     def _drop_message(self) -> None:
-        if self._message is not None:
-            self._message.abandon()
-            self._message = None
+        if self._data is not None:
+            self._data.abandon()
+            self._data = None
+        self.drop_chunks()
+
+    def drop_chunks(self) -> None:
+        """Forget a message of which some chunks have come."""
+        if self._chunked is not None:
+            self._chunked.abandon()
+            self._chunked = None
 
     # --- input ----------------------------------------------------------------------------
 
-    def expect_message(self) -> None:
-        """Take the input for data of a message from here on, up to its end."""
-        self._message = MessageReader(self.factory.limits, self.factory.app.blob_writer)
+    def new_message(self) -> MessageReader:
+        """Return a reader for a message that begins."""
+        return MessageReader(self.factory.limits, self.factory.app.blob_writer)
+
+    def expect(self, reader: R, ended: Callable[[R], None]) -> None:
+        """Take the input for data from here on, up to its end; then call ``ended``."""
+        self._data = reader
+        self._data_ended = ended
+        if reader.ended:
+            self._data = None
+            ended(reader)
 
     @property
     def input_waits(self) -> bool:
@@ -197,8 +218,8 @@ class SmtpConnection(ESMTP):
 
     def _read_next(self) -> bool:
         """Read one command or some of a message; return whether there may be more."""
-        if self._message is not None:
-            return self._read_message(self._message)
+        if self._data is not None:
+            return self._read_data(self._data)
         return self._read_command()
 
     def _read_command(self) -> bool:
@@ -221,16 +242,16 @@ class SmtpConnection(ESMTP):
         self.command_received(line)
         return True
 
-    def _read_message(self, message: MessageReader) -> bool:
-        rest = message.feed(self._input.take_all())
-        if message.overrun:
+    def _read_data(self, reader: DataReader) -> bool:
+        rest = reader.feed(self._input.take_all())
+        if reader.overrun:
             self.hang_up(say.TOO_BIG)
             return False
         if rest is None:
             return False
         self._input.push(rest)
-        self._message = None
-        self.message_received(message)
+        self._data = None
+        self._data_ended(reader)
         return True
 
     # --- replies --------------------------------------------------------------------------

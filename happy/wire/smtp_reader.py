@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from happy.app import BlobWriter
 from happy.errors import HappyError
@@ -89,6 +89,58 @@ class CommandReader:
             raise EndlessLine
 
 
+class DataReader(Protocol):
+    """Takes input that is no command."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it needs no input at all."""
+
+    @property
+    def overrun(self) -> bool:
+        """Whether so much has come that its end is not worth waiting for."""
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take input; return what follows its end, None before the end."""
+
+    def abandon(self) -> None:
+        """Forget what has come."""
+
+
+class ChunkReader:
+    """Takes one chunk of a message (RFC 3030), or reads over it when ``message`` is None."""
+
+    __slots__ = ("_left", "_message", "_size")
+
+    def __init__(self, size: int, message: MessageReader | None) -> None:
+        self._size = size
+        self._left = size
+        self._message = message
+
+    @property
+    def ended(self) -> bool:
+        """See ``DataReader``."""
+        return not self._left
+
+    @property
+    def overrun(self) -> bool:
+        """See ``DataReader``."""
+        if self._message is None:
+            return self._size - self._left > OVERRUN_BYTES
+        return self._message.overrun
+
+    def feed(self, data: bytes) -> bytes | None:
+        """See ``DataReader``."""
+        chunk, rest = data[: self._left], data[self._left :]
+        self._left -= len(chunk)
+        if self._message is not None:
+            self._message.take_chunk(chunk)
+        return None if self._left else rest
+
+    def abandon(self) -> None:
+        """Do nothing: the message is not of this chunk alone."""
+
+
 class MessageReader:
     """Takes the data of one message up to the dot, in memory that does not grow with it.
 
@@ -149,6 +201,24 @@ class MessageReader:
             self._take(text[:cut])
         return None
 
+    ended = False
+
+    def take_chunk(self, data: bytes) -> None:
+        """Take bytes as they are: nothing in them ends the message, and no dot is doubled."""
+        if self._virtual:
+            self._virtual = 0
+            self._held = b""
+        text = self._held + data
+        self._held = b"\r" if text.endswith(b"\r") else b""
+        self._take_text(text[: len(text) - len(self._held)])
+
+    def end(self) -> None:
+        """Take the last chunk for the end."""
+        self.take_chunk(b"")
+        text, self._held = self._held, b""
+        if text:
+            self._take_text(text)
+
     @property
     def header(self) -> bytes:
         """The header section, up to and including the empty line when there is one."""
@@ -160,6 +230,11 @@ class MessageReader:
         return self._digest.digest()
 
     @property
+    def too_big(self) -> bool:
+        """Whether the message is over its limit."""
+        return self.size > self._limits.smtp_message_bytes_max
+
+    @property
     def overrun(self) -> bool:
         """Whether the message is so far over its limit that its end is not worth waiting for."""
         return self.size > self._limits.smtp_message_bytes_max + OVERRUN_BYTES
@@ -167,7 +242,7 @@ class MessageReader:
     @property
     def refusal(self) -> Reply | None:
         """What is wrong with the message, None when it may be taken."""
-        if self.size > self._limits.smtp_message_bytes_max:
+        if self.too_big:
             return say.TOO_BIG
         if self._bare:
             return say.BARE_LINE_END
@@ -200,6 +275,10 @@ class MessageReader:
         if self._virtual:
             text = text[self._virtual :]
             self._virtual = 0
+        self._take_text(text)
+
+    def _take_text(self, text: bytes) -> None:
+        """Take bytes of the message itself that hold no cut CRLF."""
         self.size += len(text)
         self._digest.update(text)
         self._measure_lines(text)

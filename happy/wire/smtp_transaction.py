@@ -1,0 +1,311 @@
+"""A transaction of a mail session: MAIL and RCPT, the message by DATA or BDAT, and its end."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from happy.app import exchange
+from happy.errors import HappyError
+from happy.event import Exchange, Mail, MailAcknowledged
+from happy.unacknowledged import Placed, copy_of
+from happy.wire import smtp_reply as say
+from happy.wire.address import (
+    Address,
+    AddressError,
+    ParameterError,
+    parse_parameters,
+    parse_path,
+)
+from happy.wire.smtp_connection import SmtpConnection
+from happy.wire.smtp_parameters import Parameters, refusal_of_mail, refusal_of_rcpt, told
+from happy.wire.smtp_reader import ChunkReader, MessageReader
+from happy.wire.smtp_reply import Reply, reply_to
+
+_CHUNK: Final = re.compile(rb"([0-9]{1,10})( +LAST)?", re.IGNORECASE)
+
+log = Logger()
+
+
+@define
+class Envelope:
+    """A transaction: what MAIL and RCPT have said so far."""
+
+    reverse_path: str
+    options: tuple[str, ...]
+    utf8: bool
+    """Whether addresses may have letters beyond ASCII."""
+    recipients: dict[str, str] = field(factory=dict)
+    """The recipients as written first, by what they are compared by: routes know no case."""
+    accepted: list[str] = field(factory=list)
+    """By what the recipients of the RCPT commands that were accepted are compared, in order."""
+    recipient_options: dict[str, tuple[str, ...]] = field(factory=dict)
+    """The parameters of each recipient's first RCPT."""
+    places: dict[str, Placed] = field(factory=dict)
+    """Where the message stands for each recipient, when it was taken."""
+
+
+class SmtpTransaction(SmtpConnection):
+    """The transactions of one session; each ``do_VERB`` returns its reply, or None."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._envelope: Envelope | None = None
+        self._peer_name = b""
+        self._commands = 0
+        self._messages = 0
+
+    def begin_anew(self) -> None:
+        """Forget the transaction."""
+        self._envelope = None
+        self.drop_chunks()
+
+    # --- the transaction ------------------------------------------------------------------
+
+    def do_MAIL(self, rest: bytes) -> Reply:  # noqa: PLR0911 - one for each refusal
+        """RFC 5321 section 4.1.1.2."""
+        if not self._peer_name:
+            return say.NOT_GREETED
+        if self._envelope is not None:
+            return say.HAVE_SENDER
+        if self._messages >= self.factory.limits.smtp_messages_max:
+            return say.TOO_MANY_MESSAGES
+        try:
+            sender, parameters = _parse(rest, b"FROM:")
+        except AddressError as error:
+            return Reply(501, "5.1.7", f"Bad sender: {error}")
+        except ParameterError as error:
+            return _bad_parameter(error)
+        if sender is not None and not sender.domain:
+            return Reply(501, "5.1.7", "Bad sender: the address has no domain")
+        refusal = refusal_of_mail(parameters, self.factory.limits.smtp_message_bytes_max)
+        if refusal is not None:
+            return refusal
+        utf8 = "SMTPUTF8" in dict(parameters)
+        if sender is not None and sender.needs_utf8 and not utf8:
+            return say.NEEDS_UTF8
+        reverse_path = "" if sender is None else str(sender)
+        self._envelope = Envelope(reverse_path, told(parameters), utf8)
+        return say.SENDER_OK
+
+    def do_RCPT(self, rest: bytes) -> Reply | None:
+        """RFC 5321 section 4.1.1.3; only recipients that the application takes are accepted."""
+        envelope = self._envelope
+        if envelope is None:
+            return say.NO_SENDER
+        if self._chunked is not None:
+            return say.IN_A_MESSAGE
+        found = _read_recipient(rest, utf8=envelope.utf8)
+        if isinstance(found, Reply):
+            return found
+        recipient, parameters = found
+        if len(envelope.accepted) >= self.factory.limits.smtp_recipients_max:
+            return say.TOO_MANY_RECIPIENTS
+        home = self.factory.home_of(recipient)
+        if home is None:
+            return say.RELAY_DENIED
+
+        def accept(reply: Reply) -> None:
+            if reply is say.RECIPIENT_OK:
+                compared = str(home).lower()
+                envelope.accepted.append(compared)
+                envelope.recipients.setdefault(compared, str(home))
+                envelope.recipient_options.setdefault(compared, told(parameters))
+                self._commands -= 1  # recipients have a bound of their own
+            self.answer(reply)
+
+        self.wait_for(self._look_up(home), accept)
+        return None
+
+    async def _look_up(self, recipient: Address) -> Reply:
+        try:
+            known = await self.factory.app.knows_recipient(recipient.local)
+        except HappyError as error:
+            reply = reply_to(error)
+            return reply if reply.code < 500 else say.TROUBLE
+        return say.RECIPIENT_OK if known else say.NO_SUCH_RECIPIENT
+
+    def do_DATA(self, rest: bytes) -> Reply | None:
+        """RFC 5321 section 4.1.1.4."""
+        envelope = self._envelope
+        refusal = None
+        if rest:
+            refusal = say.NO_ARGUMENT
+        elif envelope is None:
+            refusal = say.NO_SENDER
+        elif not envelope.accepted:
+            refusal = say.NO_RECIPIENTS
+        elif self._chunked is not None:
+            refusal = say.IN_A_MESSAGE
+        if refusal is None:
+            self.expect(self.new_message(), self.message_received)
+            return say.GO_AHEAD
+        if self.input_waits:
+            # DATA ends a group (RFC 2920 section 3.1). What follows may be a message, and a
+            # message is never read as commands.
+            self.hang_up(say.SPOKE_TOO_EARLY)
+            return None
+        return refusal
+
+    def do_BDAT(self, rest: bytes) -> Reply | None:
+        """RFC 3030 section 2: so many bytes follow, whatever is said to them."""
+        match = _CHUNK.fullmatch(rest)
+        if match is None:
+            self.hang_up(say.BAD_CHUNK)  # nobody knows how much of what follows is a message
+            return None
+        size, last = int(match[1]), match[2] is not None
+        refusal = None
+        if self._envelope is None:
+            refusal = say.NO_SENDER
+        elif not self._envelope.accepted:
+            refusal = say.NO_RECIPIENTS
+        elif self._chunked is None:
+            self._chunked = self.new_message()
+        message = None if refusal is not None else self._chunked
+
+        def done(_: ChunkReader) -> None:
+            if message is None:
+                assert refusal is not None
+                self.answer(refusal)
+            elif last:
+                self._chunked = None
+                message.end()
+                self.message_received(message)
+            elif message.too_big:
+                self.drop_chunks()
+                self._envelope = None
+                self.answer(say.TOO_BIG)
+            else:
+                self._commands -= bool(size)  # the bytes have a bound of their own
+                self.answer(Reply(250, "2.0.0", f"{size} bytes taken"))
+
+        self.expect(ChunkReader(size, message), done)
+        return None
+
+    def message_received(self, message: MessageReader) -> None:
+        """Refuse a message that came to its end, or make it an event."""
+        envelope, self._envelope = self._envelope, None
+        assert envelope is not None
+        self._messages += 1
+        self._commands = 0
+
+        def finish(reply: Reply) -> None:
+            log.info(
+                "mail from {peer}: {size} bytes, {recipients} recipients: {code} {text}",
+                peer=self.peer or "a unix socket",
+                size=message.size,
+                recipients=len(envelope.recipients),
+                code=reply.code,
+                text=reply.line.decode("ascii"),
+            )
+            placed = tuple(envelope.places.values())
+            self.answer_message(self.replies_to(envelope, reply), placed)
+
+        if message.unexpected is not None:
+            log.failure("a blob could not be written", Failure(message.unexpected))
+        refusal = message.refusal
+        if refusal is not None:
+            message.abandon()
+            finish(refusal)
+        else:
+            self.wait_for(self._commit(message, envelope), finish)
+
+    def replies_to(self, envelope: Envelope, reply: Reply) -> list[Reply]:
+        """Return the replies to a message: one, however many recipients it has."""
+        del envelope
+        return [reply]
+
+    async def _commit(self, message: MessageReader, envelope: Envelope) -> Reply:
+        """Make a message an event; the reply is 250 only when that is durable."""
+        try:
+            content = await message.content()
+        except BaseException:
+            message.abandon()
+            raise
+        mail = Mail(
+            reverse_path=envelope.reverse_path,
+            recipients=tuple(envelope.recipients.values()),
+            header=message.header,
+            content=content,
+            peer=self.peer,
+            helo=self._peer_name.decode("ascii"),
+            protocol=self._protocol_of(envelope),
+            options=envelope.options,
+            recipient_options=self._options_of(envelope),
+            sha256=message.sha256,
+        )
+        exchange.set(Exchange(self._source))  # in the context of this coroutine alone
+        seqs = await self.factory.app.submit(mail)
+        placed = zip(envelope.recipients, mail.recipients, seqs, strict=True)
+        envelope.places = {
+            compared: (seq, copy_of(mail, recipient)) for compared, recipient, seq in placed
+        }
+        return self.taken(max(seqs))
+
+    def _options_of(self, envelope: Envelope) -> tuple[tuple[str, ...], ...]:
+        every = envelope.recipient_options
+        return (
+            tuple(every[compared] for compared in envelope.recipients)
+            if any(every.values())
+            else ()
+        )
+
+    def _protocol_of(self, envelope: Envelope) -> str:
+        """Return what a Received field says after ``with`` (RFC 3848, RFC 6531 section 4.3)."""
+        name = self.protocol_name
+        if not envelope.utf8:
+            return name
+        return f"UTF8{name}" if name == "LMTP" else "UTF8SMTP"
+
+    def taken(self, seq: int) -> Reply:
+        """Return the reply to a message that is durable."""
+        return Reply(250, "2.0.0", f"Ok {self.factory.app.name}/{seq}")
+
+    def message_read(self, placed: tuple[Placed, ...]) -> None:
+        """Say that a copy of a message is a new one from now on."""
+        Deferred.fromCoroutine(self._say_read(MailAcknowledged(placed)))
+
+    async def _say_read(self, acknowledged: MailAcknowledged) -> None:
+        exchange.set(Exchange(self._source))  # in the context of this coroutine alone
+        # Unsaid it is harmless: a copy is then taken for a retransmission.
+        with suppress(HappyError):
+            await self.factory.app.submit(acknowledged)
+
+    @property
+    def _source(self) -> str:
+        return f"{self.factory.door} {self.peer or 'unix'}"
+
+
+def _read_recipient(rest: bytes, *, utf8: bool) -> tuple[Address, Parameters] | Reply:
+    """Read what follows RCPT; a reply says what is wrong with it."""
+    try:
+        recipient, parameters = _parse(rest, b"TO:")
+    except AddressError as error:
+        return Reply(501, "5.1.3", f"Bad recipient: {error}")
+    except ParameterError as error:
+        return _bad_parameter(error)
+    if recipient is None:
+        return Reply(501, "5.1.3", "Bad recipient: the address is empty")
+    if recipient.needs_utf8 and not utf8:
+        return say.NEEDS_UTF8
+    return refusal_of_rcpt(parameters) or (recipient, parameters)
+
+
+def _parse(
+    rest: bytes, keyword: bytes
+) -> tuple[Address | None, tuple[tuple[str, str | None], ...]]:
+    """Read ``FROM:<path> parameters``; blanks after the colon are borne with."""
+    if rest[: len(keyword)].upper() != keyword:
+        raise AddressError(f"write {keyword.decode('ascii')}<local@domain>")
+    address, after = parse_path(rest[len(keyword) :].lstrip(b" "))
+    return address, parse_parameters(after)
+
+
+def _bad_parameter(error: ParameterError) -> Reply:
+    return Reply(501, "5.5.4", f"Bad parameter: {error}")
