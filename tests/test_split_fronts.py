@@ -6,14 +6,17 @@ import msgspec
 import pytest
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 
 from happy.config import load
 from happy.doors import shared_doors_of
 from happy.errors import StartError
 from happy.split import fronts as module
+from happy.split.front import LogLines
 from happy.split.fronts import Fronts
 from happy.split.link import Link, socket
-from happy.split.messages import Kind, Order, Ready
+from happy.split.messages import Kind, Line, Order, Ready
 from happy.split.queries import schema_digest
 
 CONFIG = """
@@ -312,3 +315,57 @@ def test_fronts_are_stopped_and_waited_for(house):
     assert stopped.called
     assert (first.status, second.status) == (0, -9)
     assert house.states() == ["ended", "ended"]
+
+
+def test_what_a_front_logs_is_in_the_log_of_the_container(house):
+    """With its level, and which front said it; a line of no known level harms nothing."""
+    house.start()
+    seen = []
+    globalLogPublisher.addObserver(seen.append)
+    try:
+        lines = [Line("noise", "shop", "?"), Line("warn", "shop", "sold {out}")]
+        house.made[1].say(Kind.LINES, lines[1:])
+        house.made[1].say(Kind.LINES, lines[:1])
+        house.made[1].say(Kind.COUNTS, 7)
+        house.reactor.turn()
+    finally:
+        globalLogPublisher.removeObserver(seen.append)
+    told = [event for event in seen if event["log_namespace"] == "shop"]
+    assert [formatEvent(event) for event in told] == ["numbers: front 2: sold {out}"]
+    assert told[0]["log_level"] is LogLevel.warn
+    assert house.fronts.status()[1]["connections"] == 7
+
+
+def test_log_lines_of_a_turn_go_together_and_too_many_are_dropped_and_counted(house):
+    """Promise 8: a container that does not read costs a front no memory without bound."""
+
+    class Link:
+        unsent_bytes = 0
+
+        def __init__(self):
+            self.sent = []
+
+        def send(self, kind, body):
+            self.sent.append(msgspec.msgpack.decode(body, type=list[Line]))
+
+    link = Link()
+    observer = LogLines(link, house.reactor)
+    log = Logger("shop", observer=observer)
+    log.info("one")
+    log.failure("two", Failure(ValueError("wrong")))
+    house.reactor.advance(0)
+    link.unsent_bytes = 2**30
+    log.info("three")
+    link.unsent_bytes = 0
+    log.info("four")
+    house.reactor.advance(0)
+    first, second = link.sent
+    assert [(line.level, line.text.partition("\n")[0]) for line in first] == [
+        ("info", "one"),
+        ("critical", "two"),
+    ]
+    assert "ValueError: wrong" in first[1].text
+    assert [line.text for line in second] == [
+        "four",
+        "1 lines were dropped: the container did not take them",
+    ]

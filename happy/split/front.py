@@ -72,7 +72,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 @implementer(ILogObserver)
-class _Lines:
+class LogLines:
     """An observer of the log that sends its lines to the container, all of a turn at once."""
 
     def __init__(self, link: Link, reactor: Any) -> None:
@@ -172,7 +172,7 @@ class Front:
     def __init__(self, end: socket.socket, reactor: Any) -> None:
         self._reactor = reactor
         self._link = Link(end, reactor, self._received, self._container_gone)
-        self._lines = _Lines(self._link, reactor)
+        self._lines = LogLines(self._link, reactor)
         self._order: Order
         self._stream: FrontStream
         self._doors: list[Door] = []
