@@ -75,7 +75,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def await_that(holds, what):
+def await_that(holds, what, house):
     """Wait until something holds, and return it."""
     until_s = time.monotonic() + WAIT_S_MAX
     while time.monotonic() < until_s:
@@ -83,7 +83,8 @@ def await_that(holds, what):
         if found:
             return found
         time.sleep(0.02)
-    raise AssertionError(f"it never came about that {what}")
+    said = "\n".join(house.lines[-20:])
+    raise AssertionError(f"it never came about that {what}; the container said:\n{said}")
 
 
 def fronts_of(house, app="numbers"):
@@ -210,6 +211,7 @@ def test_fronts_serve_as_one_process_would(container, sink):
             and "/last" in log.read_text()
         ),
         "the access log goes on in a new file",
+        house,
     )
 
     pids = [front["pid"] for app in ("numbers", "lists") for front in fronts_of(house, app)]
@@ -219,6 +221,7 @@ def test_fronts_serve_as_one_process_would(container, sink):
         await_that(
             lambda: sum(front["connections"] for front in fronts_of(house)) == 1,
             "the connection is counted",
+            house,
         )
         house.process.terminate()
         assert idle.recv(100) == b""
@@ -233,7 +236,7 @@ def kill_a_front(house, witness, number):
     victim = fronts_of(house)[number]
     with Load(place_of(house, "numbers")[1], witness):
         before = len(witness.known())
-        await_that(lambda: len(witness.known()) > before + CLIENTS, "numbers are answered")
+        await_that(lambda: len(witness.known()) > before + CLIENTS, "numbers are answered", house)
         os.kill(victim["pid"], signal.SIGKILL)
     await_that(
         lambda: (
@@ -241,6 +244,7 @@ def kill_a_front(house, witness, number):
             and fronts_of(house)[number]["state"] == "serving"
         ),
         "the front is started again",
+        house,
     )
     assert fronts_of(house)[number]["pid"] != victim["pid"]
 
@@ -250,9 +254,9 @@ def kill_the_container(house, witness):
     pids = [front["pid"] for front in fronts_of(house)]
     with Load(place_of(house, "numbers")[1], witness):
         before = len(witness.known())
-        await_that(lambda: len(witness.known()) > before + CLIENTS, "numbers are answered")
+        await_that(lambda: len(witness.known()) > before + CLIENTS, "numbers are answered", house)
         os.kill(house.process.pid, signal.SIGKILL)
-    await_that(lambda: all(map(is_gone, pids)), "fronts end when their container is gone")
+    await_that(lambda: all(map(is_gone, pids)), "fronts end when their container is gone", house)
     house.kill()
     house.start()
 
