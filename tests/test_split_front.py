@@ -18,7 +18,7 @@ from pathlib import Path
 from edge_kit import NAME, make_certificate
 from witness_kit import Load, Witness, ask_again, numbers_in, verified
 
-WAIT_S_MAX = 60
+WAIT_S_MAX = 240
 CYCLES = int(os.environ.get("HAPPY_FRONT_KILLS", "3")) // 3
 """In each of them two fronts and a container are killed; see docs/operating.md, Fronts."""
 CLIENTS = 4
