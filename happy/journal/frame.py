@@ -62,6 +62,7 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 
 from happy.errors import NotAJournal
 
@@ -171,8 +172,7 @@ class Packed:
             raise ValueError("a frame holds fewer records than it says")
 
 
-@attrs.frozen
-class FrameHeader:
+class FrameHeader(msgspec.Struct, frozen=True, gc=False):
     """A frame's header whose own checksum is right; nothing is known of its body yet."""
 
     kind: int

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Final
 
 import attrs
+import msgspec
 
 from happy.journal.frame import (
     FRAME_HEADER_SIZE,
@@ -91,13 +92,12 @@ DECISIONS: Final[dict[tuple[Finding, Place], Decision]] = {
 }
 
 
-_KINDS: Final = frozenset(Kind)
+_KINDS: Final = {int(kind): kind for kind in Kind}
 _LOOK_SIZE: Final = 65_536
 _ZEROS: Final = bytes(_LOOK_SIZE)
 
 
-@attrs.frozen
-class Position:
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where a reader stands: what the next frame must continue."""
 
     offset: int
@@ -129,7 +129,8 @@ def next_frame(content: Content, header: SegmentHeader, at: Position) -> Frame |
     head = decode_frame_header(raw, 0)
     if head is None:
         return _no_header(content, header, at)
-    if head.salt != header.salt or head.reserved or head.kind not in _KINDS:
+    kind = _KINDS.get(head.kind)
+    if head.salt != header.salt or head.reserved or kind is None:
         return Finding.FOREIGN
     body = body_of(content, at.offset, head)
     if body is None:
@@ -138,7 +139,7 @@ def next_frame(content: Content, header: SegmentHeader, at: Position) -> Frame |
     if chain != head.chain or head.first_seq != at.next_seq or head.time_ns < at.time_ns:
         return Finding.FOREIGN
     return Frame(
-        Kind(head.kind),
+        kind,
         head.first_seq,
         head.count,
         head.time_ns,
