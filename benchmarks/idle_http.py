@@ -149,10 +149,8 @@ def main() -> None:
         answers = keep_busy(busy)
         for connection in kept:
             ask(connection)
-        print(
-            f"{active:,} active ones beside them: {answers:,} answers in {ACTIVE_S:.0f} s, ", end=""
-        )
-        print("and then one on each idle connection")
+        busy_for = f"{answers:,} answers in {ACTIVE_S:.0f} s"
+        print(f"{active:,} active ones beside them: {busy_for}, then one on each idle connection")
         for connection in [*warm, *kept, *busy]:
             connection.close()
     finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fork_kit import Forker
+from nursery_kit import Nursery
 from smtp_sink import Sink
 
 # What runs in the background of a shell ignores an interrupt, and so would all that tests start.
@@ -169,13 +170,21 @@ def forkers():
     """Return a function that makes processes that fork containers; see ``fork_kit``."""
     made: list[Forker] = []
 
-    def make() -> Forker:
-        made.append(Forker())
+    def make(nursery: str = "") -> Forker:
+        made.append(Forker(nursery))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def nursery():
+    """A process that forks the fronts and cores of containers; see ``nursery_kit``."""
+    made = Nursery()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -67,13 +69,17 @@ class Forked:
 
 
 class Forker:
-    """The process that forks; ``fork`` is called like ``subprocess.Popen``."""
+    """The process that forks; ``fork`` is called like ``subprocess.Popen``.
 
-    def __init__(self) -> None:
+    The children of its containers come from a nursery, if there is one; see ``nursery_kit``.
+    """
+
+    def __init__(self, nursery: str = "") -> None:
         self._told, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_end:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(its_end.fileno())], pass_fds=[its_end.fileno()]
+                [sys.executable, __file__, str(its_end.fileno()), nursery],
+                pass_fds=[its_end.fileno()],
             )
 
     def fork(self, command: list[str], folder: Path) -> Forked:
@@ -91,17 +97,24 @@ class Forker:
         self._process.wait()
 
 
-def import_all() -> None:
-    """Import everything but the reactor, which must not be shared over a fork."""
+@contextmanager
+def without_reactor() -> Iterator[None]:
+    """Import in this block everything but the reactor, which must not be shared over a fork."""
     # Klein takes hold of a reactor that only its own ``run`` uses: here it is one without use.
     sys.modules[REACTOR] = ModuleType(REACTOR)
-    for name in IMPORTED:
-        import_module(name)
-    from twisted.application.service import IServiceMaker  # noqa: PLC0415
-    from twisted.plugin import getPlugins  # noqa: PLC0415
-
-    assert [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "happy"]
+    yield
     del sys.modules[REACTOR]
+
+
+def import_all() -> None:
+    """Import everything that a container needs."""
+    with without_reactor():
+        for name in IMPORTED:
+            import_module(name)
+        from twisted.application.service import IServiceMaker  # noqa: PLC0415
+        from twisted.plugin import getPlugins  # noqa: PLC0415
+
+        assert [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "happy"]
     gc.freeze()
 
 
@@ -132,7 +145,10 @@ def serve(asked: socket.socket) -> None:
 def main() -> None:
     """Be the process that forks, and each of its forks."""
     import_all()
+    nursery = sys.argv[2]
     serve(socket.socket(fileno=int(sys.argv[1])))
+    if nursery:
+        import_module("nursery_kit").adopt(nursery)
     from twisted.scripts.twistd import run  # noqa: PLC0415 - imported long before the fork
 
     run()

@@ -29,7 +29,7 @@ class Hearing(Protocol):
 
     def dataReceived(self, data):
         self.heard += data
-        if data == b"fail":
+        if data.startswith(b"fail"):
             raise ZeroDivisionError
         if data == b"oserror":
             raise OSError("the application's own")
@@ -39,6 +39,8 @@ class Hearing(Protocol):
 
     def connectionLost(self, reason):
         self.end = reason.type
+        if b"at the end" in self.heard:
+            raise ZeroDivisionError
 
 
 class House:
@@ -125,6 +127,21 @@ def test_a_failure_ends_one_and_is_logged(house, word):
     assert issubclass(house.made[0].end, ZeroDivisionError | OSError)
     assert house.made[1].end is None
     assert any(entry.get("log_failure") for entry in logged)
+
+
+@pytest.mark.parametrize("word", [b"at the end", b"at the end, by a reset", b"fail at the end"])
+def test_a_failure_at_the_end_of_one_ends_no_other(house, word):
+    """Who does not even end well takes nobody along."""
+    bad, good = house.connect(2)
+    bad.sendall(word)
+    house.until(lambda: house.made[0].heard)
+    if b"reset" in word:
+        bad.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    bad.close()
+    house.until(lambda: house.made[0].end)
+    good.sendall(b"hello")
+    house.until(lambda: house.made[1].heard)
+    assert house.made[1].end is None
 
 
 def test_one_may_end_those_that_are_ready_with_it(house):

@@ -97,22 +97,31 @@ class Together:
             if connection is None:  # one before it made an end of it
                 continue
             try:
-                data = connection.socket.recv(connection.bufferSize)
-            except BlockingIOError:
-                continue
-            except OSError:
-                connection.connectionLost(Failure(CONNECTION_LOST))
-                continue
-            if not data:
-                self.discard(connection)
-                connection.readConnectionLost(Failure(CONNECTION_DONE))
-                continue
-            try:
-                connection.protocol.dataReceived(data)
+                self._read(connection)
             except BaseException:  # noqa: BLE001 - as the reactor does: one ends, not all
-                failure = Failure()
-                _log.failure("a connection failed", failure)
-                connection.connectionLost(failure)
+                self._failed(connection)
+
+    def _failed(self, connection: _TogetherServer) -> None:
+        failure = Failure()
+        _log.failure("a connection failed", failure)
+        try:
+            connection.connectionLost(failure)
+        except BaseException:  # noqa: BLE001 - nor is it all when one does not even end well
+            _log.failure("a connection failed at its end")
+
+    def _read(self, connection: _TogetherServer) -> None:
+        try:
+            data = connection.socket.recv(connection.bufferSize)
+        except BlockingIOError:
+            return
+        except OSError:
+            connection.connectionLost(Failure(CONNECTION_LOST))
+            return
+        if data:
+            connection.protocol.dataReceived(data)
+            return
+        self.discard(connection)  # there is nothing more to read, whatever becomes of the rest
+        connection.readConnectionLost(Failure(CONNECTION_DONE))
 
     def connectionLost(self, reason: Failure) -> None:
         """End all of them: the reactor stops."""
