@@ -199,15 +199,15 @@ class App:
         """Return a place to put a large body before an event names it; for doors."""
         return self._stream.blob_writer()
 
-    def knows_recipient(self, local: str) -> Awaitable[bool]:
-        """``await`` whether a mail route takes this local part now; asked at RCPT.
+    def knows_recipient(self, local: str, domain: str = "") -> Awaitable[bool]:
+        """``await`` whether a mail route takes this address now; asked at RCPT.
 
         An application that handles ``Mail`` itself, without routes, takes all of them.
         """
         routes = self.mail
         if routes is None:
             return self._stream.ask(takes_all)
-        return self._stream.ask(routes.knows, local)
+        return self._stream.ask(routes.knows, local, domain)
 
 
 Handler = Callable[..., Any]

@@ -1,9 +1,13 @@
 """Mail routes: which recipient goes to which handler.
 
 A pattern is a local part with captures, ``<list>-subscribe@``: each ``<name>`` takes one or
-more characters, as few as possible, and the whole local part must match. Patterns are tried
-in the order they were declared; case does not matter. What stands after ``@`` is none of the
-pattern's business: the configuration says which domains an application has.
+more characters, as few as possible, and the whole local part must match. ``<box>+<tag>@`` takes
+tagged addresses, ``<anybody>@`` all. Patterns are tried in the order they were declared; case
+does not matter.
+
+The configuration says which domains an application has, and a pattern is for all of them unless
+it names one, ``sales@shop.example``, or some, ``info@<team>.example``. A name in other letters
+and its ``xn--`` form are the same.
 """
 
 from __future__ import annotations
@@ -14,11 +18,13 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import idna
 
 from happy.errors import DefinitionError, Refused
 from happy.event import Mail
 
 _CAPTURE = re.compile(r"<([a-z_][a-z0-9_]*)>")
+_ANYTHING = "\x00"
 
 When = Callable[..., bool]
 
@@ -26,16 +32,33 @@ When = Callable[..., bool]
 @attrs.frozen
 class _Route:
     pattern: str
-    regex: re.Pattern[str]
+    local: re.Pattern[str]
+    domain: re.Pattern[str] | None
+    """None for every domain."""
     handler: Callable[..., Any]
     when: When | None
 
-    def captures(self, state: Any, local: str) -> dict[str, str] | None:
-        match = self.regex.fullmatch(local)
+    def captures(self, state: Any, local: str, domain: str) -> dict[str, str] | None:
+        found = self._match(local, domain)
+        if found is None:
+            return None
+        return found if self.when is None or self.when(state, **found) else None
+
+    def takes_all_of(self, other: str) -> bool:
+        """Say whether nothing that a pattern means is left for it."""
+        local, _, domain = _CAPTURE.sub(_ANYTHING, other.lower()).rpartition("@")
+        # What matches where each capture stands for a letter of no pattern, matches whatever
+        # they stand for: only captures take that letter, and they take anything.
+        return self.when is None and self._match(local, domain) is not None
+
+    def _match(self, local: str, domain: str) -> dict[str, str] | None:
+        match = self.local.fullmatch(local)
         if match is None:
             return None
-        found = match.groupdict()
-        return found if self.when is None or self.when(state, **found) else None
+        if self.domain is None:
+            return match.groupdict()
+        within = self.domain.fullmatch(domain)
+        return None if within is None else match.groupdict() | within.groupdict()
 
 
 class MailRoutes:
@@ -50,15 +73,22 @@ class MailRoutes:
         The handler is called as ``(state, mail, context, **captures)``, pure like every
         handler, once for each matching recipient of a message; ``context.recipient`` is the
         whole address. ``when(state, **captures)`` may say no: then the next pattern is tried,
-        and a recipient nobody takes is refused at RCPT.
+        and a recipient nobody takes is refused at RCPT. Raises ``DefinitionError`` for a pattern
+        that is none, and for one that an earlier one leaves nothing.
         """
-        regex = _compile(pattern)
+        pattern, local, domain = _compiled(pattern)
+        for earlier in self._routes:
+            if earlier.takes_all_of(pattern):
+                raise DefinitionError(
+                    f"mail pattern {pattern!r}: {earlier.pattern!r} stands before it and takes all "
+                    "that it would take; put it first, or leave it out"
+                )
 
         def declare(handler: Any) -> Any:
             plain = handler.__func__ if isinstance(handler, staticmethod) else handler
             check_handler(plain)
             condition = when.__func__ if isinstance(when, staticmethod) else when
-            self._routes.append(_Route(pattern, regex, plain, condition))
+            self._routes.append(_Route(pattern, local, domain, plain, condition))
             return staticmethod(plain)
 
         return declare
@@ -68,23 +98,26 @@ class MailRoutes:
         called = ((route.handler, route.when) for route in self._routes)
         return [function for pair in called for function in pair if function is not None]
 
-    def find(self, state: Any, local: str) -> tuple[Callable[..., Any], dict[str, str]] | None:
-        """Return the handler for a local part, with its captures; None when nobody takes it."""
+    def find(
+        self, state: Any, local: str, domain: str = ""
+    ) -> tuple[Callable[..., Any], dict[str, str]] | None:
+        """Return the handler for an address, with its captures; None when nobody takes it."""
         lowered = local.lower()
         for route in self._routes:
-            captures = route.captures(state, lowered)
+            captures = route.captures(state, lowered, domain)
             if captures is not None:
                 return route.handler, captures
         return None
 
-    def knows(self, state: Any, local: str) -> bool:
-        """Say whether a local part has a handler now: a query, for the RCPT command."""
-        return self.find(state, local) is not None
+    def knows(self, state: Any, local: str, domain: str = "") -> bool:
+        """Say whether an address has a handler now: a query, for the RCPT command."""
+        return self.find(state, local, domain) is not None
 
     def deliver(self, state: Any, mail: Mail, context: Any) -> None:
         """Handle a message: its recipients one after the other, all of them or none."""
         for recipient in mail.recipients:
-            found = self.find(state, recipient.rpartition("@")[0] or recipient)
+            local, _, domain = recipient.rpartition("@")
+            found = self.find(state, local or domain, domain)
             if found is None:
                 raise Refused(f"no such recipient: {recipient}", smtp=(550, "5.1.1"))
             handler, captures = found
@@ -101,22 +134,33 @@ def check_handler(function: Callable[..., Any]) -> None:
         )
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    if not pattern.endswith("@") or pattern.count("@") != 1 or pattern == "@":
+def _compiled(pattern: str) -> tuple[str, re.Pattern[str], re.Pattern[str] | None]:
+    """Return a pattern with its domain in one form, and what its two parts match."""
+    if pattern.count("@") != 1 or pattern.startswith("@"):
         raise DefinitionError(f"mail pattern {pattern!r}: write a local part and @, as in 'info@'")
-    regex = ""
-    position = 0
-    names: set[str] = set()
-    local = pattern[:-1]
-    for capture in _CAPTURE.finditer(local):
-        name = capture.group(1)
-        if name in names:
+    local, _, domain = pattern.partition("@")
+    if not domain.isascii():
+        try:
+            domain = idna.encode(domain, uts46=True).decode("ascii")
+        except ValueError:
+            raise DefinitionError(
+                f"mail pattern {pattern!r}: not a domain; with a capture, write its xn-- form"
+            ) from None
+    names = [capture[1] for capture in _CAPTURE.finditer(pattern)]
+    for name in names:
+        if names.count(name) > 1:
             raise DefinitionError(f"mail pattern {pattern!r}: <{name}> stands in it twice")
-        names.add(name)
-        regex += re.escape(local[position : capture.start()].lower()) + f"(?P<{name}>.+?)"
-        position = capture.end()
-    regex += re.escape(local[position:].lower())
-    rest = _CAPTURE.sub("", local)
+    rest = _CAPTURE.sub("", local + domain)
     if "<" in rest or ">" in rest:
         raise DefinitionError(f"mail pattern {pattern!r}: a capture is <name>, in small letters")
-    return re.compile(regex)
+    return f"{local}@{domain}", _regex(local), _regex(domain) if domain else None
+
+
+def _regex(part: str) -> re.Pattern[str]:
+    regex = ""
+    position = 0
+    for capture in _CAPTURE.finditer(part):
+        literal = part[position : capture.start()]
+        regex += re.escape(literal.lower()) + f"(?P<{capture[1]}>.+?)"
+        position = capture.end()
+    return re.compile(regex + re.escape(part[position:].lower()))

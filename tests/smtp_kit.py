@@ -105,7 +105,7 @@ class FakeApp(App):
 
     known = ("dev", "info", "postmaster", '"two words"')
 
-    def knows_recipient(self, local):
+    def knows_recipient(self, local, domain):
         return self.answer(local)
 
     def answer(self, local):

@@ -78,13 +78,88 @@ def test_when_decides_and_the_next_is_tried():
 
 @pytest.mark.parametrize(
     "wrong",
-    ["info", "@", "", "a@b", "a@b@", "<list@", "list>@", "<List>@", "<1>@", "<>@", "<a>-<a>@",
+    ["info", "@", "", "@b", "a@b@", "<list@", "list>@", "<List>@", "<1>@", "<>@", "<a>-<a>@",
      "<List>-<name>@", ">-<name>@", "<a b>@"],
 )  # fmt: skip
 def test_a_pattern_that_cannot_match_is_refused(wrong):
     """A pattern that is no local part, or a capture that is none, is an author's error."""
     with pytest.raises(DefinitionError, match="mail pattern"):
         MailRoutes().to(wrong)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("info@", "INFO@"),
+        ("<anybody>@", "info@"),
+        ("<anybody>@", "<list>-<what>@"),
+        ("<list>-<what>@", "<list>-<name>-<what>@"),
+        ("<list>@", "<list>@shop.example"),
+        ("info@<team>.example", "info@a.<team>.example"),
+        ("info@b\u00fccher.example", "info@xn--bcher-kva.example"),
+    ],
+)
+def test_a_pattern_that_is_never_reached_is_refused(earlier, later):
+    """An earlier one takes all that it would take: the author hears of it at once."""
+    routes = routes_of(earlier)
+    with pytest.raises(DefinitionError, match="takes all that it would take"):
+        routes.to(later)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("info@", "<anybody>@"),
+        ("<list>-subscribe@", "<list>-<what>@"),
+        ("<list>-<name>-<what>@", "<list>-<what>@"),
+        ("a<x>@", "<x>a@"),
+        ("<list>@shop.example", "<list>@"),
+        ("info@shop.example", "info@sale.example"),
+        ("info@a.<team>.example", "info@<team>.example"),
+    ],
+)
+def test_a_pattern_with_something_left_is_taken(earlier, later):
+    """What overlaps is decided by the order; only what can never match is refused."""
+    assert routes_of(earlier, later)
+
+
+def test_a_route_with_a_condition_leaves_something():
+    """``when`` may say no."""
+    routes = MailRoutes()
+    routes.to("<anybody>@", when=lambda state, anybody: False)(print)
+    routes.to("info@")(repr)
+    assert routes.find(STATE, "info") == (repr, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "pattern", "captures"),
+    [
+        ("sales@shop.example", "sales@shop.example", {}),
+        ("sales@a.team.example", "sales@<team>.team.example", {"team": "a"}),
+        ("sales@elsewhere.example", "<who>@", {"who": "sales"}),
+        ("ann+news@shop.example", "<who>+<tag>@", {"who": "ann", "tag": "news"}),
+        ("ann@xn--bcher-kva.example", "<who>@xn--bcher-kva.example", {"who": "ann"}),
+    ],
+)
+def test_a_pattern_may_be_for_one_domain_or_some(address, pattern, captures):
+    """With a domain, it takes what is for that; in either spelling of it."""
+    routes = routes_of(
+        "sales@Shop.example", "sales@<team>.team.example", "<who>@B\u00fccher.example",
+        "<who>+<tag>@", "<who>@",
+    )  # fmt: skip
+    local, _, domain = address.partition("@")
+    handler, found_captures = routes.find(STATE, local, domain)
+    shown = handler(None, None, None)[0]
+    assert (shown.lower().replace("b\u00fccher", "xn--bcher-kva"), found_captures) == (
+        pattern,
+        captures,
+    )
+
+
+def test_a_domain_in_other_letters_with_a_capture_is_refused():
+    """It has no one form until the capture is known."""
+    with pytest.raises(DefinitionError, match="xn-- form"):
+        MailRoutes().to("a@<x>.b\u00fccher.example")
 
 
 def test_handlers_are_functions_that_run_at_once():

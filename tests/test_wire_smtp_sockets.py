@@ -36,7 +36,7 @@ class Printed:
         return succeed((self.seq,) * len(event.recipients))
 
 class Lists(App):
-    def knows_recipient(self, local):
+    def knows_recipient(self, local, domain):
         return succeed(local == "dev")
 
 app = Lists("lists", Printed(), domains=("lists.example",))

@@ -125,7 +125,7 @@ class SmtpTransaction(SmtpConnection):
 
     async def _look_up(self, recipient: Address) -> Reply:
         try:
-            known = await self.factory.app.knows_recipient(recipient.local)
+            known = await self.factory.app.knows_recipient(recipient.local, recipient.domain)
         except HappyError as error:
             reply = reply_to(error)
             return reply if reply.code < 500 else say.TROUBLE

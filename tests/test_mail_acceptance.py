@@ -1,0 +1,242 @@
+"""What the mail doors promise to whoever stands before them, row by row, and who shows it.
+
+``SHOWN`` names for each row the tests that show it; what no other file shows is shown here.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from happy import App, MailRoutes, state
+from happy.message import parse_header
+from happy.mime import DEPTH_MAX, PARTS_MAX, read_message
+from happy.testing import running
+from smtp_kit import Door
+
+TESTS = Path(__file__).parent
+
+SHOWN = {
+    "250 only after the record is in the ordered journal and synced": [
+        "test_wire_smtp.test_250_comes_only_after_the_commit",
+        "test_end_to_end.test_a_large_message_is_synced_before_its_250_and_kept_byte_for_byte",
+    ],
+    "the 250 names the position, and positions have no holes": [
+        "test_mail_acceptance.test_the_250_names_the_position_and_positions_have_no_holes",
+    ],
+    "every message answered 250 survives kill -9, none is half there": [
+        "test_lost_250.test_no_message_twice_and_none_lost_though_answers_are_and_the_container_is_killed",
+        "test_wire_smtp.test_a_connection_lost_before_the_dot_leaves_nothing",
+    ],
+    "a retransmission after a lost 250 is one event with the same position": [
+        "test_retransmission.test_a_copy_has_the_place_of_the_message",
+        "test_retransmission.test_a_copy_is_applied_once_whatever_happens_between",
+        "test_lost_250.test_postfix_sends_again_what_it_has_no_answer_to_and_it_is_one_event",
+    ],
+    "the same bytes after an observed 250 are two events": [
+        "test_retransmission.test_after_the_250_was_read_a_copy_is_a_new_message",
+        "test_lost_250.test_the_same_bytes_on_purpose_are_two_messages",
+    ],
+    "trouble of the journal is 4xx, the session lives, there is no event": [
+        "test_wire_smtp.test_how_the_end_of_a_commit_is_said",
+        "test_retransmission.test_what_was_not_taken_is_not_remembered",
+        "test_disk_full.test_a_full_disk_refuses_and_serves_again_by_itself",
+    ],
+    "a full queue is 452, and recovers without an operator": [
+        "test_retransmission.test_a_full_queue_changes_nothing",
+    ],
+    "LMTP has a reply for each accepted recipient, in their order": [
+        "test_wire_lmtp.test_one_reply_for_each_accepted_recipient",
+        "test_wire_smtp_retransmission.test_lmtp_names_the_place_of_each_recipients_message",
+    ],
+    "LMTP refuses HELO and EHLO; DATA without a recipient is 503": [
+        "test_wire_lmtp.test_lhlo_in_place_of_helo_and_ehlo",
+        "test_wire_lmtp.test_data_without_recipients_is_503",
+    ],
+    "every command that RFC 5321 demands is there": [
+        "test_mail_acceptance.test_every_command_that_is_demanded_is_there",
+    ],
+    "commands out of order are 503, and EHLO begins anew": [
+        "test_wire_smtp.test_the_order_of_commands",
+    ],
+    "any split of a session has the same replies in the same order": [
+        "test_wire_smtp_pipelining.test_every_split_and_every_moment_of_an_answer_gives_the_same",
+        "test_wire_smtp_pipelining.test_any_session_is_the_same_for_every_split",
+    ],
+    "input out of turn is 554 and the end": [
+        "test_wire_smtp.test_one_who_speaks_before_the_greeting_is_sent_away",
+        "test_wire_smtp.test_refused_data_with_more_behind_it_ends_the_session",
+        "test_wire_smtp.test_nothing_is_read_after_quit",
+    ],
+    "only CRLF . CRLF ends a message, and a bare CR or LF refuses it": [
+        "test_wire_smtp_reader.test_no_other_ending_ends_a_message",
+        "test_wire_smtp_reader.test_a_lone_cr_or_lf_refuses_the_message",
+        "test_wire_smtp_pipelining.test_nothing_is_carried_out_of_a_message",
+    ],
+    "the stored bytes are the sent bytes": [
+        "test_wire_smtp_reader.test_a_message_with_proper_lines_is_kept_byte_for_byte",
+        "test_wire_smtp_sockets.test_swaks_delivers_a_message_byte_for_byte",
+    ],
+    "a long text line is refused after the dot, and never read as commands": [
+        "test_wire_smtp_limits.test_a_long_text_line_is_refused_after_the_dot",
+    ],
+    "an endless line or message takes bounded memory and ends the session": [
+        "test_wire_smtp_limits.test_a_command_line_without_an_end_is_not_kept_and_closes",
+        "test_wire_smtp_limits.test_a_message_without_an_end_is_hung_up_on",
+        "test_wire_smtp_reader.test_a_message_of_any_size_takes_bounded_memory",
+    ],
+    "a long command line is 500 and the session lives; garbage leaves no traceback": [
+        "test_wire_smtp_limits.test_a_long_command_line_is_refused_and_the_session_lives",
+        "test_wire_smtp.test_garbage_gets_replies_and_no_traceback",
+    ],
+    "SIZE is told, and a message over it is 552 at MAIL or after the dot": [
+        "test_wire_smtp_parameters.test_parameters_of_mail",
+        "test_wire_smtp_limits.test_a_message_over_the_limit_is_read_to_its_end",
+    ],
+    "unknown parameters are 555; those of DSN are kept in the event": [
+        "test_wire_smtp_parameters.test_parameters_of_rcpt",
+        "test_wire_smtp_parameters.test_parameters_are_kept_with_the_envelope",
+    ],
+    "addresses in any letters; both spellings of a domain are one": [
+        "test_wire_smtp_parameters.test_letters_beyond_ascii_are_for_those_who_speak_smtputf8",
+        "test_routes.test_a_pattern_may_be_for_one_domain_or_some",
+    ],
+    "BDAT in any chunks, bare line ends kept": [
+        "test_wire_smtp_chunks.test_a_message_arrives_byte_for_byte_however_it_is_cut",
+        "test_wire_smtp_chunks.test_bare_line_ends_are_taken_as_they_are",
+        "test_wire_smtp_chunks.test_a_message_over_the_limit_is_refused_at_its_chunk",
+    ],
+    "every reply has an enhanced code": [
+        "test_wire_smtp.test_every_reply_after_ehlo_has_an_enhanced_status",
+    ],
+    "null sender, postmaster, literals, routes and quoting; no CR, LF or NUL": [
+        "test_wire_address.test_paths_are_read_in_one_canonical_form",
+        "test_wire_address.test_the_empty_path_and_postmaster_need_no_domain",
+        "test_wire_smtp.test_a_control_character_spoils_its_command",
+    ],
+    "recipients, errors, commands and connections are bounded": [
+        "test_wire_smtp_limits.test_too_many_recipients_wait_for_the_next_message",
+        "test_wire_smtp_limits.test_too_many_errors_end_the_session",
+        "test_wire_smtp_limits.test_connections_are_bounded_in_all_and_for_each_peer",
+        "test_mail_acceptance.test_twenty_thousand_recipients_are_a_thousand",
+        "test_mail_acceptance.test_a_million_junk_commands_are_twenty",
+    ],
+    "deadlines for each step and in all; the clock stops while we commit": [
+        "test_wire_smtp_limits.test_a_silent_peer_is_closed",
+        "test_wire_smtp_limits.test_a_dripping_peer_is_closed_in_the_end",
+        "test_wire_smtp_limits.test_time_stands_still_while_a_commit_is_pending",
+    ],
+    "routes: exact, tagged, captures, catch-all, per domain; unknown is 550 5.1.1 at RCPT": [
+        "test_routes.test_the_first_pattern_that_matches_takes_it",
+        "test_routes.test_a_pattern_may_be_for_one_domain_or_some",
+        "test_routes.test_a_pattern_that_is_never_reached_is_refused",
+        "test_conf_postfix.test_an_unknown_recipient_is_refused_while_the_sender_waits",
+    ],
+    "a message that loops is 554 5.4.6": [
+        "test_wire_smtp_limits.test_a_looping_message_is_refused",
+    ],
+    "hostile MIME never stops the stream": [
+        "test_mail_acceptance.test_six_hundred_levels_are_a_message_with_defects",
+        "test_mail_acceptance.test_a_hundred_thousand_parts_are_a_message_with_defects",
+        "test_mime.test_any_message_can_be_read",
+    ],
+    "at the end, 421 to idle sessions, and a message on its way may finish": [
+        "test_wire_smtp_limits.test_draining_closes_idle_sessions_and_lets_messages_end",
+    ],
+    "requests and mail stand in one order": [
+        "test_end_to_end.test_the_journal_shows_web_and_mail_in_one_order",
+    ],
+}
+
+
+@pytest.mark.parametrize("row", SHOWN)
+def test_each_row_is_shown(row):
+    """The tests that a row names are there."""
+    assert SHOWN[row]
+    for name in SHOWN[row]:
+        module, _, function = name.partition(".")
+        tree = ast.parse((TESTS / f"{module}.py").read_text())
+        found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert function in found, name
+
+
+@state
+class Count:
+    taken: int = 0
+
+
+class Tickets(App):
+    state = Count
+    mail = MailRoutes()
+
+    @mail.to("<who>@")
+    def take(state, mail, context, who):
+        state.taken += 1
+
+
+def test_the_250_names_the_position_and_positions_have_no_holes():
+    """Promise 2: a hundred messages, one position after the other."""
+    with running(Tickets) as tickets:
+        texts = [
+            tickets.mail("a@s.example", "x@app.example", b"\r\nx\r\n").text for _ in range(100)
+        ]
+        assert tickets.state.taken == 100
+    positions = [int(text.removeprefix("2.0.0 Ok tickets/")) for text in texts]
+    assert positions == list(range(positions[0], positions[0] + 100))
+
+
+def test_every_command_that_is_demanded_is_there():
+    """RFC 5321 section 4.5.1, and VRFY tells nothing (section 3.5.3)."""
+    peer = Door().connect()
+    said = [b"HELO c", b"EHLO c", b"NOOP", b"VRFY x", b"MAIL FROM:<>", b"RSET", b"MAIL FROM:<>",
+            b"RCPT TO:<dev@lists.example>", b"DATA", b"x", b".", b"HELP", b"QUIT"]  # fmt: skip
+    for line in said:
+        peer.say(line)
+    assert peer.codes == [220, 250, 250, 250, 252, 250, 250, 250, 250, 354, 250, 214, 221]
+
+
+def test_twenty_thousand_recipients_are_a_thousand():
+    """The first thousand are taken, the others wait, and who goes on regardless is sent away."""
+    peer = Door().connect().greet()
+    peer.say(b"MAIL FROM:<>")
+    peer.push(b"RCPT TO:<dev@lists.example>\r\n" * 20_000)
+    codes = peer.codes[3:]
+    assert codes[:1000] == [250] * 1000
+    assert set(codes[1000:-1]) == {452}
+    assert codes[-1] == 421
+    assert len(codes) < 2_100
+    assert not peer.wire.open
+
+
+def test_a_million_junk_commands_are_twenty():
+    """The session ends at the twentieth; what else has come is dropped."""
+    peer = Door().connect()
+    peer.push(*[b"JUNK\r\n" * 10_000] * 100)
+    assert peer.codes == [220, *[500] * 19, 421]
+    assert not peer.wire.open
+
+
+def nested(levels: int) -> bytes:
+    """Return multiparts in multiparts."""
+    return b"".join(
+        b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n)
+        for n in range(levels)
+    ) + b"\r\nx\r\n"  # fmt: skip
+
+
+def test_six_hundred_levels_are_a_message_with_defects():
+    """They are taken apart to a depth, and what is deeper is said to be."""
+    message = read_message(nested(600))
+    assert max(part.depth for part in message.parts) <= DEPTH_MAX
+    assert message.defects
+    assert parse_header(nested(600)).content_type.kind == "multipart/mixed"
+
+
+def test_a_hundred_thousand_parts_are_a_message_with_defects():
+    """The first ones are there, and that there are more is said."""
+    content = b"Content-Type: multipart/mixed; boundary=b\r\n" + b"\r\n--b\r\n\r\nx" * 100_000
+    message = read_message(content)
+    assert len(message.parts) <= PARTS_MAX
+    assert message.defects
