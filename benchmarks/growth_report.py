@@ -40,10 +40,12 @@ def line_of(rows: Sequence[Mapping[str, Any]], by: str, what: str) -> Line:
 
 def work_of_fronts(found: Found) -> Work | None:
     """Return what an event costs at a front and in the container; None without fronts."""
-    for row in found["fronts"]:
-        if row["fronts"] == FITTED_FRONTS:
-            return Work(row["front_us"], row["container_us"], clients_line(found).base)
-    return None
+    rows = {row["fronts"]: row for row in found["fronts"]}
+    if not {0, FITTED_FRONTS} <= rows.keys():
+        return None
+    one = rows[FITTED_FRONTS]
+    wait_us, inline_us = clients_line(found).base, rows[0]["container_us"]
+    return Work(one["front_us"], one["container_us"], wait_us, inline_us)
 
 
 def checked(found: Found) -> list[Checked]:

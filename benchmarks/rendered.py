@@ -91,6 +91,13 @@ def headlines(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield from _mail_headlines(figures["mail"])
     if "growth" in figures:
         found = figures["growth"]
+        rates = {row["fronts"]: row["per_s"] for row in found["fronts"]}
+        if rates.get(0) and rates.get(2):
+            yield (
+                "durable numbers over HTTP, 2 fronts, load and all on two cores",
+                f"{rates[2]:,}/s",
+                f"{rates[2] / rates[0]:.2f} x one process without fronts, likewise",
+            )
         largest = found["rows"][-1]
         yield (
             f"restart with {largest['rows']:,} rows, from a snapshot",

@@ -32,6 +32,7 @@ from happy.bench.model import (
     Work,
     best_fronts,
     limit_of,
+    limit_of_fronts,
     predict,
     response_line,
     throughput,
@@ -162,32 +163,47 @@ def test_the_fewest_fronts_that_help_are_advised():
 
 
 def test_the_work_at_each_station_is_told_apart():
-    """The container's is that of the order, a front's is what HTTP takes beyond it."""
+    """One front and its container show the work of each, one process that without a hand-over."""
     rows = [
         {"what": "sync", "p50_us": 120.0},
-        {"what": "order", "clients": 1, "cpu_us": 90.0},
         {"what": "order", "clients": 64, "cpu_us": 6.0},
         {"what": "POST /next", "clients": 1, "per_s": 4_000, "cpu_us": 200.0},
         {"what": "POST /next", "clients": 64, "per_s": 28_000, "cpu_us": 31.0},
         {"what": "POST /next", "clients": 256, "per_s": 32_000, "cpu_us": 30.0},
-    ]
+        {"what": "POST /next", "clients": 256, "per_s": 9_000, "cpu_us": 34.0,
+         "container_us": 9.0, "fronts": 1},
+    ]  # fmt: skip
     work = work_of(rows)
-    assert (work.front_us, work.container_us) == (24.0, 6.0)
+    assert (work.front_us, work.container_us, work.inline_us) == (25.0, 9.0, 30.0)
     assert 120.0 <= work.wait_us <= 250.0
 
 
 @pytest.mark.parametrize(
     ("server", "load", "shared", "limit"),
     [
-        (0.99, 0.5, False, "the server's core"),
-        (0.6, 0.98, False, "the load generator's core: the server can do more"),
-        (0.3, 0.2, False, "waiting for the disk, or other work on this machine"),
-        (0.5, 0.5, True, "server and load share one core"),
+        (0.99, 0.5, False, "the server"),
+        (0.6, 0.98, False, "the load generator"),
+        (0.3, 0.2, False, "the disk, or other work"),
+        (0.5, 0.5, True, "one core for both"),
     ],
 )
 def test_what_was_the_limit_is_said(server, load, shared, limit):
     """A figure that is the load generator's is never taken for the server's."""
     assert limit_of(server, load, shared=shared) == limit
+
+
+@pytest.mark.parametrize(
+    ("front", "container", "load", "limit"),
+    [
+        (1.0, 0.4, 0.5, PROCESSORS),
+        (0.95, 0.4, 0.2, FRONTS),
+        (0.4, 0.95, 0.2, CONTAINER),
+        (0.3, 0.2, 0.2, "the disk, or other work"),
+    ],
+)
+def test_the_limit_of_fronts_is_said(front, container, load, limit):
+    """Both cores taken, or one process at its end."""
+    assert limit_of_fronts(front, container, load, cores=2) == limit
 
 
 # --- the machine ----------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Load:
         start_s, used_s = time.perf_counter(), time.process_time()
         end_s = start_s + seconds
         asked = 0
-        while (now_s := time.perf_counter()) < end_s and asked < REQUESTS_MAX:
+        while ((now_s := time.perf_counter()) < end_s and asked < REQUESTS_MAX) or not asked:
             while self._free and (not rate or start_s + asked / rate <= now_s):
                 self._ask(start_s + asked / rate if rate else time.perf_counter())
                 asked += 1

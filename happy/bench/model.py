@@ -22,12 +22,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
+SERVER: Final = "the server"
+LOAD: Final = "the load generator"
 INLINE: Final = "the one process"
 FRONTS: Final = "the fronts"
-CONTAINER: Final = "the container, which orders and applies"
-PROCESSORS: Final = "the processors, all of them together"
+CONTAINER: Final = "the container"
+PROCESSORS: Final = "the processors"
 DISK: Final = "the disk's sync"
 
 
@@ -89,6 +91,10 @@ class Work:
     """Order, journal, machine."""
     wait_us: float
     """The sync, and what is done once for a batch."""
+    inline_us: float = field(
+        default=Factory(lambda self: self.front_us + self.container_us, takes_self=True)
+    )
+    """All of it in one process, which spares the hand-over; where it is not known, the sum."""
 
 
 @frozen
@@ -117,7 +123,7 @@ def predict(
             PROCESSORS: (both_us + load_us) / cores,
         }
     else:
-        demands = {INLINE: both_us}
+        demands = {INLINE: work.inline_us}
     demand_us = max(demands.values())
     slowest = next(name for name, value in demands.items() if value == demand_us)
     response = Line(work.wait_us, demand_us)
@@ -142,14 +148,24 @@ def limit_of(server_busy: float, load_busy: float, *, shared: bool) -> str:
     Both are shares of one core, 0 to 1; ``shared`` when there is only one.
     """
     if shared:
-        return "server and load share one core"
+        return "one core for both"
     if load_busy >= _BUSY and load_busy > server_busy:
-        return "the load generator's core: the server can do more"
+        return LOAD
     if server_busy >= _BUSY:
-        return "the server's core"
-    return "waiting for the disk, or other work on this machine"
+        return SERVER
+    return _WAITING
 
 
+def limit_of_fronts(front_busy: float, container_busy: float, load_busy: float, cores: int) -> str:
+    """Return what kept a container with one front from more, by the shares of a core they took."""
+    if front_busy + container_busy + load_busy >= _BUSY * cores:
+        return PROCESSORS
+    if max(front_busy, container_busy) < _BUSY:
+        return _WAITING
+    return FRONTS if front_busy > container_busy else CONTAINER
+
+
+_WAITING: Final = "the disk, or other work"
 _BUSY: Final = 0.9
 
 
@@ -159,20 +175,18 @@ _BUSY: Final = 0.9
 def work_of(rows: Sequence[Mapping[str, Any]]) -> Work:
     """Return the constants that the rows of ``happy bench`` come to.
 
-    The order without a door shows the container's work; what HTTP takes beyond that, a front can
-    take over. Both are processor times with many clients, so that no batch is small. What the
-    hand-over from a front costs is not in it: that is on top.
+    One front and its container show what each of them does for an event, the hand-over included;
+    more and more clients of one process show what a batch waits for.
     """
-    orders = [row["cpu_us"] for row in rows if row["what"] == "order" and row["clients"] > 1]
     asked = [row for row in rows if row["what"] == "POST /next"]
+    front = next(row for row in asked if row.get("fronts"))
     sync_us = next(row["p50_us"] for row in rows if row["what"] == "sync")
-    container_us = min(orders)
-    whole_us = min(row["cpu_us"] for row in asked if row["clients"] > 1)
-    response = response_line((row["clients"], row["per_s"]) for row in asked)
+    response = response_line((row["clients"], row["per_s"]) for row in asked if row != front)
     return Work(
-        round(max(whole_us - container_us, 0.0), 2),
-        round(container_us, 2),
+        round(front["cpu_us"] - front["container_us"], 2),
+        front["container_us"],
         round(max(response.base, sync_us), 1),
+        min(row["cpu_us"] for row in asked if row != front and row["clients"] > 1),
     )
 
 

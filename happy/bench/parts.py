@@ -19,20 +19,23 @@ from typing import Any, Final
 from attrs import frozen
 
 from happy.bench.appends import appends_for
-from happy.bench.children import ChildFailed, Tick, cpu_s, last_line, result_of, running
+from happy.bench.children import ChildFailed, Tick, cpu_s_by_process, last_line, result_of, running
 from happy.bench.figures import spread
 from happy.bench.machine import cores, cores_for
-from happy.bench.model import limit_of
+from happy.bench.model import limit_of, limit_of_fronts
 
 SECONDS_MIN: Final = 1.0
 SECONDS_MAX: Final = 600.0
 BATCHES: Final = (1, 64)
 CLIENTS: Final = (1, 64, 1_024)
 CONNECTIONS: Final = (1, 64, 256)
+CONNECTIONS_OF_FRONTS: Final = 256
 NUMBERS: Final = "happy.examples.numbers:NumberService"
 REOPENED: Final = CLIENTS[-1]
 _BEGINNINGS_S: Final = 6.0  # processes that start: not measured, and part of the time
-_GRACE_S: Final = 60.0  # beyond its time, then a process is ended
+_WARM_UP: Final = ("POST", "/next", 16)
+_WARM_UP_S: Final = 0.2  # not measured either
+_GRACE_S: Final = 120.0  # beyond its time, then a process is ended
 
 Row = dict[str, Any]
 
@@ -86,9 +89,23 @@ def _order(clients: int) -> Callable[[Path, float, Tick], list[Row]]:
 def _http(directory: Path, seconds: float, tick: Tick) -> list[Row]:
     with serving(directory) as (port, process):
         asked = [("POST", "/next", count) for count in CONNECTIONS] + [("GET", "/last", 64)]
+        asking(port, process.pid, _WARM_UP, directory, _WARM_UP_S, tick)
         return [
             asking(port, process.pid, one, directory, seconds / len(asked), tick) for one in asked
         ]
+
+
+def _front(directory: Path, seconds: float, tick: Tick) -> list[Row]:
+    folder = directory / "front"
+    folder.mkdir()
+    with serving(folder, on=cores(), more="fronts = 1") as (port, process):
+        asked = ("POST", "/next", CONNECTIONS_OF_FRONTS)
+        asking(port, process.pid, _WARM_UP, directory, _WARM_UP_S, tick)
+        row = asking(port, process.pid, asked, directory, seconds, tick)
+    container_busy = row["server_busy"] * row["container_us"] / row["cpu_us"]
+    front_busy = row["server_busy"] - container_busy
+    limit = limit_of_fronts(front_busy, container_busy, row["load_busy"], len(cores()))
+    return [{**row, "fronts": 1, "limit": limit}]
 
 
 def asking(  # noqa: PLR0913 - whom, what, for how long
@@ -97,12 +114,13 @@ def asking(  # noqa: PLR0913 - whom, what, for how long
     """Load a server for a while; return its figures, and what kept it from more."""
     method, path, clients = asked
     server_cores, load_cores = cores_for(cores())
-    before_s = cpu_s(server)
+    before = cpu_s_by_process(server)
     found = result_of(
         ("happy.bench.load", port, method, path, clients, 0, seconds), load_cores, folder,
         within_s=seconds + _GRACE_S, tick=tick,
     )  # fmt: skip
-    answers, taken_s, used_s = found["answers"], found["seconds"], cpu_s(server) - before_s
+    used = {pid: s - before.get(pid, 0.0) for pid, s in cpu_s_by_process(server).items()}
+    answers, taken_s, used_s = found["answers"], found["seconds"], sum(used.values())
     server_busy, load_busy = used_s / taken_s, found["cpu_s"] / taken_s
     return {
         "what": f"{method} {path}",
@@ -110,7 +128,8 @@ def asking(  # noqa: PLR0913 - whom, what, for how long
         "per_s": round(answers / taken_s),
         "p50_us": round(found["p50_us"], 1),
         "p99_us": round(found["p99_us"], 1),
-        "cpu_us": round(used_s / max(answers, 1) * 1e6, 1),
+        "cpu_us": round(used_s / answers * 1e6, 1),
+        "container_us": round(used[server] / answers * 1e6, 1),
         "server_busy": round(server_busy, 2),
         "load_busy": round(load_busy, 2),
         "limit": limit_of(server_busy, load_busy, shared=server_cores == load_cores),
@@ -186,5 +205,6 @@ PARTS: Final = (
     Part("disk and journal", 3, _disk),
     *(Part(f"order, {count:,} clients", 2, _order(count)) for count in CLIENTS),
     Part("HTTP", 8, _http),
+    Part("HTTP, one front", 2, _front),
     Part("replay", 1, _reopened),
 )

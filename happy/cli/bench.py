@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from happy.bench.model import predictions_of, work_of
+from happy.bench.model import LOAD, predictions_of, work_of
 from happy.cli.output import Unwell, counted, json_option, progress, safe, write_json, write_table
 from happy.errors import JournalError
 
@@ -135,6 +135,8 @@ def _show(
         )
     )
     write_table(("what", "a second ", "p50 ", "p99 ", "processor ", "limit"), map(_cells, rows))
+    if any(row.get("limit") == LOAD for row in rows):
+        click.echo(f"\nWhere {LOAD} was the limit, the server can do more.")
     click.echo(f"\nPredicted for {CLIENTS_PREDICTED} clients over HTTP:\n")
     write_table(
         ("cores ", "fronts ", "numbers a second ", "bottleneck"),
@@ -160,14 +162,15 @@ def title_of(row: Row) -> str:
     """Return what a row is about, for people."""
     what = row["what"]
     if what == "sync":
-        return "one write and sync, the least that is durable"
+        return "sync: one write"
     if what == "append":
-        return f"journal: events, {counted(row['batch'], 'event')} an append"
+        return f"journal: {counted(row['batch'], 'event')} an append"
     if what == "order":
-        return f"order: durable numbers, {counted(row['clients'], 'client')}"
+        return f"order: {counted(row['clients'], 'client')}"
     if what == "replay":
-        return f"replay: events, of a journal of {row['events']:,}"
-    return f"HTTP: {what}, {counted(row['clients'], 'connection')}"
+        return f"replay: {row['events']:,} events"
+    fronts = f", {counted(row['fronts'], 'front')}" if row.get("fronts") else ""
+    return f"{what}: {counted(row['clients'], 'connection')}{fronts}"
 
 
 def short_time_us(value: float | None) -> str:
