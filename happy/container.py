@@ -23,11 +23,12 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
 from happy.config import AppConfig, Config
-from happy.control import SOCKET_MODE, SOCKET_NAME, ControlFactory
+from happy.control import SOCKET_MODE, SOCKET_NAME, Commands, ControlFactory
 from happy.doors import Door, doors_of, runners_of, shared_doors_of
 from happy.errors import HappyError, NoRoom, StartError
 from happy.event import Configured
 from happy.journal.disk import FileDisk, network_file_system
+from happy.mail_queue import MailQueue
 from happy.side_process import housekeeping_of
 from happy.split.fronts import Fronts
 from happy.stream import Stream
@@ -318,7 +319,9 @@ class Container(Service):
             return
         path.unlink(missing_ok=True)
         endpoint = UNIXServerEndpoint(self._reactor, str(path), mode=SOCKET_MODE)
-        endpoint.listen(ControlFactory({"status": self.status})).addCallbacks(
+        mail = MailQueue({hosted.config.name: hosted.stream for hosted in self.hosted})
+        commands: Commands = {"status": self.status, "mail": mail.command}
+        endpoint.listen(ControlFactory(commands)).addCallbacks(
             self._ports.append,
             lambda f: log.warn("no control socket: {why}", why=f.getErrorMessage()),
         )

@@ -55,8 +55,9 @@ class Debts:
     ) -> None:
         self.runners: dict[type, Runner] = {}
         """Who performs the debts of each kind of effect."""
+        self.outbox = outbox
+        """What is owed."""
         self._name = name
-        self._outbox = outbox
         self._agenda = agenda
         self._clock = world.clock
         self._now_ns = clock.now_ns
@@ -69,7 +70,7 @@ class Debts:
         """Hand out what is due, and set the alarms for what will be."""
         if self._stopped:
             return
-        if len(self._outbox):
+        if len(self.outbox):
             self._look_at_outbox()
         if self._agenda.is_stale:
             self._look_at_agenda()
@@ -78,20 +79,20 @@ class Debts:
     def wait_ns(self) -> int | None:
         """Return how long it is until something falls due; None when nothing will."""
         waits = [self._agenda.next_in_ns()]
-        due_ns = self._outbox.next_due_ns()
+        due_ns = self.outbox.next_due_ns()
         if due_ns is not None:
             waits.append(due_ns - self._now_ns())
         return min((wait_ns for wait_ns in waits if wait_ns is not None), default=None)
 
     def status(self) -> dict[str, Any]:
         """Return how much is owed, and in how long the next timer or schedule is due."""
-        timers = [owed.due_ns for owed in self._outbox if isinstance(owed.effect, Timer)]
+        timers = [owed.due_ns for owed in self.outbox if isinstance(owed.effect, Timer)]
         waits = [self._agenda.next_in_ns()]
         if timers:
             waits.append(min(timers) - self._now_ns())
         wait_ns = min((wait_ns for wait_ns in waits if wait_ns is not None), default=None)
         return {
-            "owed": len(self._outbox),
+            "owed": len(self.outbox),
             "timers": len(timers),
             "schedules": len(self._agenda),
             "next_due_s": None if wait_ns is None else max(wait_ns // _NS, 0),
@@ -111,9 +112,9 @@ class Debts:
         self._firings.fire()
 
     def _look_at_outbox(self) -> None:
-        for owed in self._outbox.due(self._now_ns()):
+        for owed in self.outbox.due(self._now_ns()):
             self._perform(owed)
-        due_ns = self._outbox.next_due_ns()
+        due_ns = self.outbox.next_due_ns()
         _silence(self._alarm)
         self._alarm = None if due_ns is None else self._ring_in(due_ns - self._now_ns())
 
@@ -131,7 +132,7 @@ class Debts:
 
     def _perform(self, owed: Owed) -> None:
         if isinstance(owed.effect, Timer):
-            is_owed = partial(self._outbox.__contains__, owed.id)
+            is_owed = partial(self.outbox.__contains__, owed.id)
             event = TimerFired(*owed.id)
             self._firings.add(Firing(owed.due_ns, (0, *owed.id), event, "timer", is_owed))
             return

@@ -308,6 +308,19 @@ def test_the_same_bytes_go_out_at_every_attempt():
     assert house.taken[0] == house.taken[1]
 
 
+def test_a_message_that_is_handed_out_twice_is_sent_once():
+    """While it waits for its turn or is on its way, an operator's hurry makes no second copy."""
+    house = House(outbox_deliveries_max=1)
+    for _ in range(2):
+        first, second = house.owe(1), house.owe(2)
+    house.pump()
+    assert len(house.taken) == 2
+    house.runner.perform(first)
+    house.runner.perform(second)
+    house.pump()
+    assert len(house.taken) == 4
+
+
 def test_an_attempt_is_in_the_journal_before_the_message_is_on_its_way():
     """MailSending says which attempt it is; while it finds no room, no message is sent."""
     house = House()

@@ -16,6 +16,7 @@ from happy.cli.diff import diff
 from happy.cli.filter import core
 from happy.cli.init import init
 from happy.cli.journal import journal
+from happy.cli.mail import mail
 from happy.cli.output import Commands
 from happy.cli.quarantine import quarantine
 from happy.cli.replay import replay
@@ -55,6 +56,7 @@ for _command in (
     schema,
     snapshot,
     quarantine,
+    mail,
     core,
     bench,
 ):

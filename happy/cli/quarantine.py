@@ -116,7 +116,7 @@ def release(place: str, config: Path | None, seq: int, as_json: bool) -> None:
         disk.lock()
         try:
             record = _releasable(path, seq)
-            as_seq = _append(disk, encode_again(record, f"{_RELEASE}{seq}"))
+            as_seq = append_event(disk, encode_again(record, f"{_RELEASE}{seq}"))
         finally:
             disk.close()
     if as_json:
@@ -174,7 +174,7 @@ def _releasable(path: Path, seq: int) -> Record:
     return passed.record
 
 
-def _append(disk: FileDisk, record: bytes) -> int:
+def append_event(disk: FileDisk, record: bytes) -> int:
     """Write a record to the end of a journal that is locked; return its seq."""
     reader = Reader(disk, cut=True, start=_start_of(disk))
     foresight = Foresight()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import click
 import msgspec
 
+from happy.cli.asking import NoAnswer, ask
 from happy.cli.output import (
     Unwell,
     is_terminal,
     json_option,
-    reason,
     rfc3339,
     short_bytes,
     short_time,
@@ -25,9 +24,6 @@ from happy.cli.places import data_path
 from happy.cli.segments import State, journals_in, segment_names, survey
 from happy.journal.disk import FileDisk
 from happy.lifecycle import Mood
-
-_TIMEOUT_S: Final = 5
-_ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class _Door(msgspec.Struct):
@@ -112,10 +108,6 @@ class _Answer(msgspec.Struct):
     apps: list[_Application]
 
 
-class _NoAnswer(Exception):
-    """Nobody answers on the control socket; the message says why."""
-
-
 @click.command()
 @click.argument("data", metavar="[DATA_DIR]", type=click.Path(path_type=Path), required=False)
 @click.option(
@@ -137,11 +129,11 @@ def status(data: Path | None, config: Path | None, as_json: bool) -> None:
     path = data_path(data, config)
     as_json = as_json or not is_terminal()
     try:
-        line = _ask(path, b"status")
+        line = ask(path, b"status")
         answer = msgspec.json.decode(line, type=_Answer)
     except msgspec.DecodeError:
         raise Unwell(f"{path}: the container gave no answer that can be read") from None
-    except _NoAnswer as error:
+    except NoAnswer as error:
         _show_journals(path, as_json)
         raise Unwell(f"{path}: {error}") from None
     if as_json:
@@ -151,27 +143,6 @@ def status(data: Path | None, config: Path | None, as_json: bool) -> None:
     not_open = [f"{app.name} is {app.mood}" for app in answer.apps if app.mood != Mood.OPEN.value]
     if not_open:
         raise Unwell(f"{path}: {', '.join(not_open)}")
-
-
-def _ask(data: Path, command: bytes) -> bytes:
-    """Return the container's answer; ``_NoAnswer`` when there is none."""
-    from happy.control import SOCKET_NAME  # noqa: PLC0415 - nobody else needs Twisted
-
-    if not data.is_dir():
-        raise Unwell(f"{data}: no such directory")
-    try:
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(_TIMEOUT_S)
-            asking.connect(str(data / SOCKET_NAME))
-            asking.sendall(command + b"\n")
-            with asking.makefile("rb") as answering:
-                return answering.readline(_ANSWER_BYTES_MAX)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise _NoAnswer("no container runs here") from None
-    except TimeoutError:
-        raise _NoAnswer(f"the container did not answer within {_TIMEOUT_S} s") from None
-    except OSError as error:
-        raise _NoAnswer(f"the container cannot be asked: {reason(error)}") from None
 
 
 def _show_applications(answer: _Answer) -> None:

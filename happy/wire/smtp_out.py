@@ -100,6 +100,7 @@ class MailOut:
         self._destinations = Destinations(self._lane, limits, clock)
         self._clients: set[SmtpClient] = set()
         self._connecting: set[Deferred[SmtpClient]] = set()
+        self._in_hand: set[EffectId] = set()
         self._warned = False
         self._was_cut = False
 
@@ -107,7 +108,10 @@ class MailOut:
         """Send a message that is due, when its turn comes."""
         mail = owed.effect
         assert isinstance(mail, SendMail)
+        if owed.id in self._in_hand:
+            return  # it is sent already, or will be in its turn
         if self._hops is not None:
+            self._in_hand.add(owed.id)
             self._destinations.add(self._hops.destination_of(mail.recipient), owed)
         elif not self._warned:
             self._warned = True
@@ -140,6 +144,7 @@ class MailOut:
                 attempt = _Attempt(self._ends, owed)
                 client, result = await self._send(client, attempt, queue.name)
                 queue.worked(not isinstance(result, Transient) or result.begun)
+                self._in_hand.discard(owed.id)
                 # Only then the next: so few ends at a time can be lost in a crash.
                 await self._report(attempt, result)
         finally:
