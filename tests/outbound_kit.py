@@ -53,8 +53,10 @@ class Post:
         self.outbox.commit()
         self._look()
 
-    def go_on_to_the_next_attempt(self):
-        """Put the time forward to when the next attempt is due."""
+    def go_on_to_the_next_attempt(self, hops=None):
+        """Put the time forward to when the next attempt is due; that may go another way."""
+        if hops is not None:
+            self.out._hops = hops
         self._ahead_ns += self.outbox.next_due_ns() - self._now_ns()
         self._look()
 
@@ -107,10 +109,10 @@ class SmtpSink:
 
 
 @contextmanager
-def smtp_sink(folder: Path, *options: str, port: int | None = None) -> Iterator[SmtpSink]:
+def smtp_sink(folder: Path, *options: str) -> Iterator[SmtpSink]:
     """Run Postfix's smtp-sink with some options, for as long as it takes."""
     folder.mkdir(exist_ok=True)
-    one = SmtpSink(folder, port or free_port())
+    one = SmtpSink(folder, free_port())
     user = ("-u", getpass.getuser()) if os.geteuid() == 0 else ()
     command = [
         need("smtp-sink"),

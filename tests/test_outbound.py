@@ -40,8 +40,8 @@ def test_trouble_for_now_is_tried_again_and_sent_once(tmp_path, way, command):
     assert delayed.ambiguous is (way == "-q" and command == ".")
     (owed,) = post.outbox
     assert owed.state == ("ambiguous" if delayed.ambiguous else "retry")
-    with smtp_sink(tmp_path / "good", port=bad.port) as good:
-        post.go_on_to_the_next_attempt()
+    with smtp_sink(tmp_path / "good") as good:
+        post.go_on_to_the_next_attempt(smarthost(good.port))
         _, sent = post.wait_for_ends(2)
         only_copy(good.messages)
     assert isinstance(sent, MailSent)

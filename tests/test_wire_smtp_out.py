@@ -6,6 +6,7 @@ import io
 import random
 import re
 from collections import deque
+from itertools import pairwise
 
 import pytest
 from attrs import evolve
@@ -22,7 +23,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
-from happy.effects import Owed, SendMail
+from happy.effects import Outbox, Owed, SendMail
 from happy.errors import Busy, HandlerFailed, NoRoom
 from happy.event import Blob, MailDelayed, MailFailed, MailSending, MailSent
 from happy.limits import Limits
@@ -408,6 +409,39 @@ def test_a_message_is_given_up_after_its_lifetime():
         assert type(house.events[-1]) is kind
     assert house.events[-1].reply == "5.4.7 given up after 9 attempts, the last one: 450 later"
     assert house.events[-1].tag == "t"
+
+
+@pytest.mark.parametrize("restarts_every", [0, 3])
+def test_a_message_is_tried_for_five_days_through_any_restarts(restarts_every):
+    """The schedule is a fold over events: pauses of 5 min to 70 min, for 5 days, then failed."""
+    house = House()
+    house.answers["RCPT"] = ["450 4.2.1 later"]
+    first = Owed((3, 0), MAIL, house.time_ns(), house.time_ns())
+    told, moments = [], []
+    outbox = Outbox()
+    outbox.owe(first)
+    while len(outbox):
+        house.clock.advance((outbox.next_due_ns() - house.time_ns()) / NS + 0.001)
+        moments.append(house.clock.seconds())
+        for owed in outbox.due(house.time_ns()):
+            house.runner.perform(owed)
+        house.pump()
+        told += [house.begun.pop(), house.events.pop()]
+        if restarts_every and len(moments) % restarts_every == 0:
+            outbox, house.runner = Outbox(), house.make_runner()
+            outbox.owe(first)
+            for event in told:
+                outbox.settle(event)
+        else:
+            outbox.settle(told[-2])
+            outbox.settle(told[-1])
+    pauses_s = [b - a for a, b in pairwise(moments)]
+    assert 225 <= pauses_s[0] <= 301
+    assert 3_000 <= min(pauses_s[5:]) <= max(pauses_s[5:]) <= 4_001
+    assert 432_000 <= moments[-1] - moments[0] <= 436_001
+    assert isinstance(told[-1], MailFailed)
+    assert told[-1].reply.startswith("5.4.7 given up after ")
+    assert [event.attempt for event in told[::2]] == list(range(1, len(moments) + 1))
 
 
 def test_a_smarthost_that_never_answers_the_connection_times_out():

@@ -8,7 +8,7 @@ from typing import Final
 
 from happy.cli.output import Unwell, reason
 
-_TIMEOUT_S: Final = 5
+_TIMEOUT_S: Final = 30  # for a command that waits for a slow disk
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
