@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 
 import h11
 from attrs import evolve, frozen
@@ -220,24 +221,29 @@ class Door:
         assert not transport.aborted
         channel.connectionLost(None)
         self.raw = transport.value().replace(CONTINUE, b"")
-        return Heard(requests, self._end(requests, shut=shut))
+        end, self.detail = end_told(self.raw, tuple(method for method, _, _ in requests), shut)
+        return Heard(requests, end)
 
-    def _end(self, requests, *, shut: bool) -> End:
-        """Read all answers: a good one to each request, and no more but a refusal."""
-        rest = self.raw
-        said_close = False
-        for method, _, _ in requests:
-            assert not said_close
-            (status, fields, _), rest = answer_in(rest, method, ended=shut)
-            assert status == 200
-            said_close = "close" in fields.get("connection", "")
-        if not rest:
-            assert said_close is shut
-            return End.CLOSED if shut else End.OPEN
-        (status, fields, self.detail), rest = answer_in(rest, ended=shut)
-        assert 400 <= status < 500 or status in (501, 505)
-        assert (fields["connection"], shut, rest) == ("close", True, b"")
-        return End.REFUSED
+
+@lru_cache(maxsize=64)
+def end_told(raw: bytes, methods: tuple[bytes, ...], shut: bool) -> tuple[End, bytes]:
+    """Read all answers, of which each request has a good one; return the end, and why it is.
+
+    No more may be there than those answers, and one refusal.
+    """
+    said_close = False
+    for method in methods:
+        assert not said_close
+        (status, fields, _), raw = answer_in(raw, method, ended=shut)
+        assert status == 200
+        said_close = "close" in fields.get("connection", "")
+    if not raw:
+        assert said_close is shut
+        return (End.CLOSED if shut else End.OPEN), b""
+    (status, fields, detail), rest = answer_in(raw, ended=shut)
+    assert 400 <= status < 500 or status in (501, 505)
+    assert (fields["connection"], shut, rest) == ("close", True, b"")
+    return End.REFUSED, detail
 
 
 def continues_at(door: Door, wire: bytes) -> bool:

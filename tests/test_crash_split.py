@@ -16,7 +16,7 @@ from witness_kit import Witness, numbers_in, verified
 # Each kill costs some starts of Python: here are few, and HAPPY_KILLS=200 makes them many.
 KILLS = int(os.environ.get("HAPPY_KILLS", "12"))
 CLIENTS = 8
-WAIT_S_MAX = 60
+WAIT_S_MAX = 240
 LOAD_S_MAX = 0.1
 RETRY_S = 0.02
 

@@ -147,7 +147,7 @@ def requests(draw):
 PIPELINES = st.lists(requests(), min_size=1, max_size=5).map(b"".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PIPELINES, CUTS, st.integers(0, 40))
 def test_whatever_is_valid_is_heard_as_by_h11(wire, sizes, missing):
     """Any requests, in any packets, whole or not, reach the application as h11 reads them."""
@@ -210,7 +210,7 @@ def has_reason(detail, wire):
     return any(re.search(said, detail) and re.search(r, wire) for said, r in REASONS.items())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(PIPELINES, EDITS, CUTS)
 def test_whatever_is_heard_is_what_h11_hears(wire, edits, sizes):
     """However requests are broken, none is served that h11 reads otherwise: no smuggling."""
