@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import signal
 import smtplib
@@ -12,25 +11,22 @@ import ssl
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from edge_kit import NAME, make_certificate
-from witness_kit import Load, Witness, ask_again, numbers_in, verified
+from witness_kit import verified
 
 WAIT_S_MAX = 240
-CYCLES = int(os.environ.get("HAPPY_FRONT_KILLS", "3")) // 3
-"""In each of them two fronts and a container are killed; see docs/operating.md, Fronts."""
 CLIENTS = 4
 EACH = 20
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
-TWO_FRONTS = """
+ONE_FRONT = """
 data = "data"
 [apps.numbers]
-app = "happy.examples.numbers:NumberService"
+app = "shop:NumberService"
 http = "tcp:0:interface=127.0.0.1"
-fronts = 2
+fronts = 1
 [log]
 access = "off"
 """
@@ -231,60 +227,9 @@ def test_fronts_serve_as_one_process_would(container, sink):
     assert verified(house.data / "numbers") == "whole"
 
 
-def kill_a_front(house, witness, number):
-    """Kill a front while numbers are taken, and wait until there is another."""
-    victim = fronts_of(house)[number]
-    with Load(place_of(house, "numbers")[1], witness):
-        before = len(witness.known())
-        await_that(lambda: len(witness.known()) > before + CLIENTS, "numbers are answered", house)
-        os.kill(victim["pid"], signal.SIGKILL)
-    await_that(
-        lambda: (
-            fronts_of(house)[number]["restarts"] > victim["restarts"]
-            and fronts_of(house)[number]["state"] == "serving"
-        ),
-        "the front is started again",
-        house,
-    )
-    assert fronts_of(house)[number]["pid"] != victim["pid"]
-
-
-def kill_the_container(house, witness):
-    """Kill the container while numbers are taken, see its fronts end, and start another."""
-    pids = [front["pid"] for front in fronts_of(house)]
-    with Load(place_of(house, "numbers")[1], witness):
-        before = len(witness.known())
-        await_that(lambda: len(witness.known()) > before + CLIENTS, "numbers are answered", house)
-        os.kill(house.process.pid, signal.SIGKILL)
-    await_that(lambda: all(map(is_gone, pids)), "fronts end when their container is gone", house)
-    house.kill()
-    house.start()
-
-
-def test_kill_9_of_fronts_and_container_loses_and_doubles_nothing(container, forkers):
-    """Promises 1, 2 and 5: whoever is killed under load, every answered number holds."""
-    house = container(TWO_FRONTS)
-    house.spawn = forkers().fork
-    house.start()
-    witness = Witness()
-    for _ in range(CYCLES):
-        for kill in (partial(kill_a_front, number=0), partial(kill_a_front, number=1)):
-            kill(house, witness)
-            ask_again(place_of(house, "numbers")[1], witness, [*witness.unanswered])
-        kill_the_container(house, witness)
-        ask_again(place_of(house, "numbers")[1], witness, [*witness.unanswered])
-    assert house.stop() == -signal.SIGTERM
-    numbers = sorted(witness.numbers.values())
-    print(f"{3 * CYCLES} kills, {len(numbers)} numbers answered")
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert verified(house.data / "numbers") == "whole"
-    assert numbers_in(house.data / "numbers") == witness.numbers
-
-
 def test_a_front_that_cannot_start_ends_the_start(container):
     """It is one sentence, and exit status 1; no process is left, and no application serves."""
-    config = TWO_FRONTS.replace("fronts = 2", "fronts = 1")
-    house = container(config.replace("happy.examples.numbers", "shop"))
+    house = container(ONE_FRONT)
     (house.folder / "shop.py").write_text(
         "import sys\n"
         "if 'happy.split.front' in sys.orig_argv:\n"
