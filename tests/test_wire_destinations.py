@@ -122,6 +122,18 @@ def test_nothing_is_lost_where_lanes_end_at_once():
     assert len(post.sent) == 6_000
 
 
+def test_destinations_that_are_done_are_forgotten():
+    """Whoever was ever written to would stay in the memory; who waits or has a rate does not go."""
+    post = Post(mail_out_connections_max=10**6, mail_out_rate_per_minute_max=1)
+    for n in range(4_000):
+        post.add(f"d{n}", n)
+        post.clock.advance(61)
+        if n % 10:
+            post.finish(f"d{n}")
+    assert len(post.queues._queues) < 2_000
+    assert {f"d{n}" for n in range(0, 4_000, 10)} <= post.queues._queues.keys()
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), max_size=60),

@@ -158,7 +158,7 @@ def test_no_more_servers_are_looked_up_than_are_tried():
         ("ann@X.Example", "x.example"),
         ('"a@b"@x.example.', "x.example"),
         ("ann@bücher.example", "xn--bcher-kva.example"),
-        ("postmaster", "postmaster"),
+        ("postmaster", ""),
         ("ann@[192.0.2.7]", "[192.0.2.7]"),
         ("ann@\ud800", "\ud800"),
     ],
@@ -173,8 +173,18 @@ def test_address_literals_need_no_dns():
     mx = hops_of(Zone())
     assert found(mx, "[192.0.2.7]") == ["192.0.2.7"]
     assert found(mx, "[ipv6:2001:db8::7]") == ["2001:db8::7"]
-    for bad in ("[]", "[x]", "", "\ud800"):
-        assert found(mx, bad).permanent
+    for bad in ("[]", "[x]"):
+        assert found(mx, bad).reply.startswith("5.1.2 ")
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "\ud800", "a..b", "x" * 64 + ".example", "x.example" * 40, "a b"]
+)
+def test_what_cannot_be_a_domain_is_not_looked_up(bad):
+    """It fails at once, for no resolver will ever know it."""
+    none = found(hops_of(Zone(**{bad: DNSServerError()})), bad)
+    assert none.permanent
+    assert none.reply.startswith("5.1.2 ")
 
 
 def test_endpoints_are_of_the_addresses_kind():

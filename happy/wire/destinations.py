@@ -22,7 +22,7 @@ log = Logger()
 
 _BURST_S: Final = 1.0  # what a destination may get at once, after a pause, of its rate
 _TURN_MESSAGES: Final = 10  # then others who wait for a lane get theirs
-_REMEMBERED: Final = 1_000  # destinations with nothing to do, for the sake of their rate
+_REMEMBERED: Final = 1_000  # destinations, before those with nothing to do are forgotten
 
 
 class Queue:
@@ -93,6 +93,7 @@ class Destinations:
         self._asking: deque[Queue] = deque()  # for a lane, in their turn
         self._lanes = 0
         self._filling = False
+        self._forget_at = _REMEMBERED
         self._pauses: set[Deferred[None]] = set()
         self._stopped: Deferred[None] | None = None
 
@@ -196,8 +197,10 @@ class Destinations:
         self.want(queue)
 
     def _forget_some(self) -> None:
-        if len(self._queues) >= _REMEMBERED:
+        if len(self._queues) >= self._forget_at:
             now_s = self.now_s()
             idle = [name for name, queue in self._queues.items() if queue.is_idle(now_s)]
             for name in idle:
                 del self._queues[name]
+            # Not before there are twice as many: else each new one would cost a look at all.
+            self._forget_at = max(_REMEMBERED, 2 * len(self._queues))

@@ -8,6 +8,7 @@ the mail back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Protocol
@@ -22,6 +23,9 @@ from happy.limits import Limits
 from happy.wire.next_hop import Hop, NoHop
 
 SMTP_PORT: Final = 25
+
+_NAME_CHARS_MAX: Final = 253  # RFC 1035 section 2.3.4, without the last dot
+_DOMAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 Answer = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 
@@ -68,7 +72,10 @@ class MxHops:
 
     def destination_of(self, recipient: str) -> str:
         """Return the domain of an address, in the letters that DNS has."""
-        domain = recipient.rpartition("@")[2].rstrip(".").lower()
+        _, at, domain = recipient.rpartition("@")
+        if not at:
+            return ""
+        domain = domain.rstrip(".").lower()
         try:
             return domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
         except idna.IDNAError:
@@ -78,7 +85,7 @@ class MxHops:
         """Return the servers of a domain, the best first; ``NoHop`` when there is none."""
         if destination.startswith("["):
             return (self._literal(destination),)
-        if not destination.isascii() or not destination:
+        if len(destination) > _NAME_CHARS_MAX or not _DOMAIN.fullmatch(destination):
             raise NoHop(f"5.1.2 not a domain: {destination!a}", permanent=True)
         hops: list[Hop] = []
         trouble: NoHop | None = None
