@@ -58,6 +58,8 @@ def heard_by_h11(wire: bytes, *, lenient: bool = False) -> Heard:
             reader = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
             if lenient:
                 wire = _EMPTY_LINES.sub(b"", wire)
+                if wire == b"\r":  # half of one, perhaps
+                    return Heard(tuple(heard), End.OPEN)
             if wire:  # nothing would be the end
                 reader.receive_data(wire)
             request = _request_to(reader)
