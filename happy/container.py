@@ -74,8 +74,7 @@ class Hosted:
             self.fronts = Fronts(config, container, self.stream, shared, reactor, world.run_aside)
         else:
             app = config.app(config.name, self.stream, config.settings, config.domains)
-            hostname = container.mail.hostname
-            self.doors = doors_of(app, config, hostname, reactor, access_log)
+            self.doors = doors_of(app, config, container.mail, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
 
     def open(self, *, accept_tail_loss: bool, accept_divergence: bool) -> None:

@@ -18,7 +18,7 @@ from twisted.names.client import createResolver
 from twisted.web.client import Agent
 
 from happy.app import App
-from happy.config import AppConfig, Config
+from happy.config import AppConfig, Config, MailConfig
 from happy.debts import Runner
 from happy.effects import Call, SendMail
 from happy.errors import StartError
@@ -26,6 +26,7 @@ from happy.event import Exchange
 from happy.stream import Stream
 from happy.wire.access import AccessLog
 from happy.wire.call_out import CallOut
+from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.http import site_for
 from happy.wire.lmtp import lmtp_factory
@@ -109,10 +110,11 @@ def shared_doors_of(config: AppConfig) -> list[SharedDoor]:
 
 
 def doors_of(
-    app: App, config: AppConfig, hostname: str, reactor: Any, access_log: AccessLog | None
+    app: App, config: AppConfig, mail: MailConfig, reactor: Any, access_log: AccessLog | None
 ) -> list[Door]:
-    """Return the doors of an application, not yet open."""
+    """Return the doors of an application, not yet open; ``ValueError`` for a bad certificate."""
     doors = []
+    certificate = None if mail.certificate is None else Certificate(mail.certificate)
     for endpoint in config.http:
         site = site_for(app, limits=config.limits, reactor=reactor, access_log=access_log)
         doors.append(Door("http", str(endpoint), site))
@@ -121,7 +123,13 @@ def doors_of(
         ("lmtp", lmtp_factory, config.lmtp),
     ):
         for endpoint in endpoints:
-            factory = make(app, limits=config.limits, clock=reactor, hostname=hostname)
+            factory = make(
+                app,
+                limits=config.limits,
+                clock=reactor,
+                hostname=mail.hostname,
+                certificate=certificate,
+            )
             doors.append(Door(kind, str(endpoint), factory))
     return doors
 

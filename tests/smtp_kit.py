@@ -117,11 +117,15 @@ class Wire(StringTransport):
     """A transport that can close one way, and that tells its protocol when it is cut."""
 
     half_closed = False
+    encrypted_by = None
     aborted = False
     protocol = None
 
     def loseWriteConnection(self):
         self.half_closed = True
+
+    def startTLS(self, options):
+        self.encrypted_by = options
 
     def abortConnection(self):
         self.aborted = True
@@ -135,12 +139,18 @@ class Wire(StringTransport):
 class Door:
     """A mail door and its application; ``connect`` gives peers."""
 
-    def __init__(self, *, lmtp=False, domains=("lists.example",), held=False, **limits):
+    def __init__(
+        self, *, lmtp=False, domains=("lists.example",), held=False, certificate=None, **limits
+    ):
         self.clock = Clock()
         self.stream = FakeStream(held=held)
         self.app = FakeApp("lists", self.stream, domains=domains)
         self.factory = (lmtp_factory if lmtp else smtp_factory)(
-            self.app, limits=Limits(**limits), clock=self.clock, hostname="mx.lists.example"
+            self.app,
+            limits=Limits(**limits),
+            clock=self.clock,
+            hostname="mx.lists.example",
+            certificate=certificate,
         )
 
     @property

@@ -134,6 +134,11 @@ SHOWN = {
         "test_routes.test_a_pattern_that_is_never_reached_is_refused",
         "test_conf_postfix.test_an_unknown_recipient_is_refused_while_the_sender_waits",
     ],
+    "STARTTLS forgets what came before, and runs nothing that was sent behind it in the clear": [
+        "test_wire_certificate.test_what_was_said_before_is_forgotten",
+        "test_wire_certificate.test_nothing_that_came_in_the_clear_is_read_as_if_it_had_not",
+        "test_wire_certificate.test_a_real_client_sends_over_tls",
+    ],
     "a message that loops is 554 5.4.6": [
         "test_wire_smtp_limits.test_a_looping_message_is_refused",
     ],

@@ -37,6 +37,7 @@ from happy.config.signing import signers_of
 from happy.errors import ConfigError
 from happy.event import Mail
 from happy.limits import Limits
+from happy.wire.certificate import read_certificate
 from happy.wire.dkim import Signer
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
@@ -75,13 +76,15 @@ class AppConfig:
 class MailConfig:
     """Mail out: the server that takes it, if any, and the name we greet with.
 
-    ``direct`` when it goes to the recipients' own servers instead; ``signers`` sign it.
+    ``direct`` when it goes to the recipients' own servers instead; ``signers`` sign it. With a
+    ``certificate``, the doors that take mail offer TLS.
     """
 
     hostname: str
     smarthost: Endpoint | None = None
     direct: bool = False
     signers: tuple[Signer, ...] = ()
+    certificate: Path | None = None
 
 
 @frozen
@@ -119,7 +122,13 @@ _APP_KEYS: Final = {
     "retention": Any,
     "fronts": _Fronts,
 }
-_MAIL_KEYS: Final = {"smarthost": Smarthost, "direct": bool, "hostname": HostName, "dkim": Any}
+_MAIL_KEYS: Final = {
+    "smarthost": Smarthost,
+    "direct": bool,
+    "hostname": HostName,
+    "dkim": Any,
+    "certificate": Path,
+}
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
 _LIMIT_KEYS: Final = {field.name: Positive for field in attrs.fields(Limits)}
 
@@ -142,6 +151,11 @@ def load(path: Path) -> Config:
     if mail.get("direct") and "smarthost" in mail:
         reader.complain(("mail", "direct"), "mail goes to the smarthost; leave one of them away")
     signers = signers_of(reader, ("mail", "dkim"), mail.get("dkim"))
+    if "certificate" in mail:
+        try:
+            read_certificate(mail["certificate"])
+        except ValueError as error:
+            reader.complain(("mail", "certificate"), str(error))
     log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
     limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
     apps: tuple[AppConfig, ...] = ()
@@ -158,6 +172,7 @@ def load(path: Path) -> Config:
             mail.get("smarthost"),
             mail.get("direct", False),
             signers,
+            certificate=mail.get("certificate"),
         ),
         log=LogConfig(**log),
     )

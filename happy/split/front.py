@@ -38,7 +38,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from happy.codec import settings_from_bytes
-from happy.config import AppConfig
+from happy.config import AppConfig, MailConfig
 from happy.config.endpoints import Endpoint
 from happy.config.imports import import_application, importable_from
 from happy.doors import Door, doors_of
@@ -248,7 +248,9 @@ class Front:
             lmtp=_endpoints(order, "lmtp"),
         )
         app = app_class(order.name, self._stream, settings, order.domains)
-        self._doors = doors_of(app, config, order.hostname, reactor, self._access_log())
+        certificate = None if order.certificate is None else Path(order.certificate)
+        mail = MailConfig(order.hostname, certificate=certificate)
+        self._doors = doors_of(app, config, mail, reactor, self._access_log())
         for _, endpoint, descriptor in order.doors:
             self._listening.append(_Inheriting(reactor, endpoint, descriptor))
         return schema_digest(definition)

@@ -301,7 +301,7 @@ class Fronts:
         """Return what a front is to serve."""
         config, container = self._config, self._container
         app = config.app
-        access_file = container.log.access_file
+        access_file, certificate = container.log.access_file, container.mail.certificate
         return Order(
             number=number,
             name=config.name,
@@ -315,6 +315,7 @@ class Fronts:
             doors=[(door.kind, door.endpoint, door.port.fileno()) for door in self._doors],
             access=container.log.access,
             access_file=None if access_file is None else str(Path(access_file).absolute()),
+            certificate=None if certificate is None else str(certificate.absolute()),
         )
 
     def launch(self) -> None:

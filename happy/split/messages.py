@@ -77,6 +77,7 @@ class Order(msgspec.Struct, frozen=True):
     """Of each: its kind, its endpoint, and the descriptor of the socket that listens."""
     access: str
     access_file: str | None
+    certificate: str | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):

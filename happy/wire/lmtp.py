@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from happy.app import App
 from happy.limits import Limits
 from happy.wire import smtp_reply as say
+from happy.wire.certificate import Certificate
 from happy.wire.smtp import MailFactory
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
@@ -46,6 +47,13 @@ class LmtpFactory(MailFactory):
     door: ClassVar[str] = "lmtp"
 
 
-def lmtp_factory(app: App, *, limits: Limits, clock: IReactorTime, hostname: str) -> LmtpFactory:
+def lmtp_factory(
+    app: App,
+    *,
+    limits: Limits,
+    clock: IReactorTime,
+    hostname: str,
+    certificate: Certificate | None = None,
+) -> LmtpFactory:
     """Return the LMTP door of an application; see ``happy.wire.smtp.MailFactory``."""
-    return LmtpFactory(app, limits=limits, clock=clock, hostname=hostname)
+    return LmtpFactory(app, limits=limits, clock=clock, hostname=hostname, certificate=certificate)

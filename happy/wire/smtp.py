@@ -14,6 +14,7 @@ from happy.app import App
 from happy.limits import Limits
 from happy.wire import smtp_reply as say
 from happy.wire.address import Address, canonical_domain
+from happy.wire.certificate import Certificate
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
 
@@ -27,16 +28,25 @@ class MailFactory(ServerFactory):
     """Makes the sessions of one mail door.
 
     ``app`` is asked about recipients and takes the messages, ``clock`` tells the time,
-    ``hostname`` is how the door calls itself. Raises ``ValueError`` for a domain of the
-    application that is no domain.
+    ``hostname`` is how the door calls itself; with a ``certificate`` it offers TLS. Raises
+    ``ValueError`` for a domain of the application that is no domain.
     """
 
     session: ClassVar[type[SmtpSession]] = SmtpSession
     door: ClassVar[str] = "smtp"
     noisy = False
 
-    def __init__(self, app: App, *, limits: Limits, clock: IReactorTime, hostname: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        limits: Limits,
+        clock: IReactorTime,
+        hostname: str,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.app = app
+        self.certificate = certificate
         self.limits = limits
         self.clock = clock
         self.hostname = hostname.encode("ascii")
@@ -120,6 +130,13 @@ class MailFactory(ServerFactory):
             session.check_time(now)
 
 
-def smtp_factory(app: App, *, limits: Limits, clock: IReactorTime, hostname: str) -> MailFactory:
+def smtp_factory(
+    app: App,
+    *,
+    limits: Limits,
+    clock: IReactorTime,
+    hostname: str,
+    certificate: Certificate | None = None,
+) -> MailFactory:
     """Return the SMTP door of an application; see ``MailFactory``."""
-    return MailFactory(app, limits=limits, clock=clock, hostname=hostname)
+    return MailFactory(app, limits=limits, clock=clock, hostname=hostname, certificate=certificate)

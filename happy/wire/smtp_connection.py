@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IPushProducer,
+    ISSLTransport,
 )
 from twisted.logger import Logger
 from twisted.mail.smtp import ESMTP
@@ -57,6 +58,8 @@ class SmtpConnection(ESMTP):
     def __init__(self) -> None:
         super().__init__()
         self.peer = ""
+        self.secure = False
+        """Whether the connection is encrypted."""
         self._input: CommandReader
         self._data: DataReader | None = None
         self._data_ended: Callable[[Any], None]
@@ -90,6 +93,7 @@ class SmtpConnection(ESMTP):
         address = self.transport.getPeer()
         if not isinstance(address, UNIXAddress):
             self.peer = str(getattr(address, "host", "")).removeprefix("::ffff:")
+        self.secure = ISSLTransport.providedBy(self.transport)
         self.transport.registerProducer(self, True)
         self.start_message_clock()
         refusal = self.factory.admit(self)
@@ -158,7 +162,7 @@ class SmtpConnection(ESMTP):
         self._start_step_clock(LINGER_S)
         self.transport.unregisterProducer()
         transport = self.transport
-        if linger and IHalfCloseableDescriptor.providedBy(self.transport):
+        if linger and not self.secure and IHalfCloseableDescriptor.providedBy(self.transport):
             transport.resumeProducing()
             transport.loseWriteConnection()
         else:

@@ -1,7 +1,7 @@
 """The commands of a mail session: SMTP as RFC 5321 has it, on the dispatch of twisted.mail.
 
 Extensions: PIPELINING (RFC 2920), SIZE (1870), 8BITMIME (6152), ENHANCEDSTATUSCODES (2034),
-CHUNKING (3030), SMTPUTF8 (6531), DSN (3461), LIMITS (9422).
+CHUNKING (3030), SMTPUTF8 (6531), DSN (3461), LIMITS (9422), STARTTLS (3207).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from twisted.mail.smtp import SMTP
 from happy.wire import smtp_reply as say
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_transaction import SmtpTransaction
+from happy.wire.unread import unread_bytes
 
 _PEER_NAME: Final = re.compile(rb"[!-~]{1,255}")
 _NOT_IN_A_COMMAND: Final = re.compile(rb"[\r\n\0]")
@@ -42,13 +43,15 @@ class SmtpSession(SmtpTransaction):
         """Return the method for a verb, None for one that is unknown or no word at all."""
         if not command.isalpha():
             return None
-        # Past ESMTP's own: AUTH and STARTTLS are not offered.
+        # Past ESMTP's own, which knows AUTH and STARTTLS in ways that are not ours.
         return SMTP.lookupMethod(self, command)  # type: ignore[no-any-return]
 
     def extensions(self) -> dict[bytes, list[bytes] | None]:
         """Return what EHLO lists."""
         limits = self.factory.limits
+        offers_tls = self.factory.certificate is not None and not self.secure
         return {
+            **({b"STARTTLS": None} if offers_tls else {}),
             b"PIPELINING": None,
             b"SIZE": [b"%d" % limits.smtp_message_bytes_max],
             b"8BITMIME": None,
@@ -112,7 +115,28 @@ class SmtpSession(SmtpTransaction):
         del rest
         return say.NOT_IMPLEMENTED
 
-    do_AUTH = do_STARTTLS = do_EXPN
+    do_AUTH = do_EXPN
+
+    def do_STARTTLS(self, rest: bytes) -> Reply | None:
+        """RFC 3207: encrypt, and know nothing of what was said before."""
+        certificate = self.factory.certificate
+        if self.secure:
+            return say.HAVE_TLS
+        if certificate is None:
+            return say.NOT_IMPLEMENTED
+        if rest:
+            return say.NO_ARGUMENT
+        if self.input_waits or unread_bytes(self.transport):
+            # It would be read inside of TLS, as if the peer had said it there; anybody on the
+            # way could have put it in.
+            self.hang_up(say.SPOKE_TOO_EARLY)
+            return None
+        self.answer(say.START_TLS)
+        self.transport.startTLS(certificate.options())
+        self.secure = True
+        self._peer_name = b""
+        self.begin_anew()
+        return None
 
     def do_HELP(self, rest: bytes) -> Reply:
         """RFC 5321 section 4.1.1.8."""

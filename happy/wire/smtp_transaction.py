@@ -236,6 +236,7 @@ class SmtpTransaction(SmtpConnection):
             peer=self.peer,
             helo=self._peer_name.decode("ascii"),
             protocol=self._protocol_of(envelope),
+            tls=self.secure,
             options=envelope.options,
             recipient_options=self._options_of(envelope),
             sha256=message.sha256,
@@ -259,9 +260,9 @@ class SmtpTransaction(SmtpConnection):
     def _protocol_of(self, envelope: Envelope) -> str:
         """Return what a Received field says after ``with`` (RFC 3848, RFC 6531 section 4.3)."""
         name = self.protocol_name
-        if not envelope.utf8:
-            return name
-        return f"UTF8{name}" if name == "LMTP" else "UTF8SMTP"
+        if envelope.utf8:
+            name = "UTF8LMTP" if name == "LMTP" else "UTF8SMTP"
+        return f"{name}S" if self.secure and name != "SMTP" else name
 
     def taken(self, seq: int) -> Reply:
         """Return the reply to a message that is durable."""
