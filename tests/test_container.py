@@ -134,7 +134,7 @@ def test_the_control_socket_knows_its_commands(container):
         asking.connect(str(house.data / "control.sock"))
         asking.sendall(b"dance\n")
         said = json.loads(asking.makefile().readline())
-    assert said == {"error": "unknown command 'dance'; known: ['status']"}
+    assert said == {"error": "unknown command 'dance'; known: ['mail', 'status']"}
 
 
 def test_as_a_daemon_a_failed_start_is_told_to_the_shell(container):
