@@ -188,7 +188,8 @@ class Stream:
         if self.mood is not Mood.OPEN:
             raise not_open(self.mood)
         self._handing.admit(records, keys, waiters)
-        self._crowd.ask()
+        if not self._pen.busy:
+            self._crowd.ask()
 
     def look(
         self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
