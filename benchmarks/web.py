@@ -64,6 +64,7 @@ class Bench:
         self.room = room
         self.load_core = load_core
         self.wrong: list[str] = []
+        self.closed: dict[str, int] = {}
         self.missing: dict[str, str] = {}
         self.runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self.rows: list[Row] = []
@@ -105,7 +106,9 @@ class Bench:
         url = f"http://127.0.0.1:{self.port(row)}{row.path}"
         run: dict[str, Any] = run_wrk(self.load_core, clients, seconds, row.method, url)
         run["cpu_s"] = cpu_s(self.roots(row)) - used_s
-        if run["refused"] or run["broken"]:
+        if row.closes:
+            self.closed[row.name] = self.closed.get(row.name, 0) + int(run["broken"])
+        if run["refused"] or (run["broken"] and not row.closes):
             self.wrong.append(
                 f"{row.name}: {run['refused']:.0f} refused, {run['broken']:.0f} broken"
             )
@@ -320,8 +323,9 @@ def main(  # noqa: PLR0913 - the command line
         shutil.rmtree(directory, ignore_errors=True)
     found["missing"] |= dict.fromkeys(lost, "cannot be installed")
     found["wrong"] = bench.wrong
+    found["closed"] = bench.closed
     click.echo(markdown(found))
-    for key in ("half", "lone", "proof", "missing", "wrong"):
+    for key in ("half", "lone", "proof", "missing", "closed", "wrong"):
         click.echo(f"{key}: {json.dumps(found[key])}")
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=2) + "\n")

@@ -100,8 +100,13 @@ def ratios(found: Mapping[str, Any]) -> str:
         ],
     )
     left_out = [f"Left out: {name}, {why}.\n" for name, why in found["missing"].items()]
+    closed = [
+        f"{name} closed connections that waited: {count} requests were lost by it.\n"
+        for name, count in found.get("closed", {}).items()
+        if count
+    ]
     wrong = [f"**Wrong**: {fault}.\n" for fault in found["wrong"]]
-    return "\n".join((said, *left_out, *wrong))
+    return "\n".join((said, *left_out, *closed, *wrong))
 
 
 def latencies(found: Mapping[str, Any]) -> str:

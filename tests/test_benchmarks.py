@@ -319,6 +319,7 @@ FIGURES = {
                     "ratio": 2.0, "goal": 1.8}],
         "missing": {"granian": "it is not installed"},
         "wrong": [],
+        "closed": {"Apache static file": 23},
         "half": [{"name": "happy POST /next", "clients": 64, "rate": 15_000, "p50_us": 900.0,
                   "p99_us": 3_000.0}],
         "lone": {"p50_us": 400.0, "sync_us": 130.0, "beyond_us": 270.0},
@@ -351,6 +352,7 @@ def test_what_is_left_out_and_what_is_wrong_is_said():
     """A peer that could not be started is named, and so is a wrong answer."""
     said = parts_of_figures(FIGURES)
     assert "Left out: granian, it is not installed." in said["web-ratios"]
+    assert "Apache static file closed connections that waited: 23 requests" in said["web-ratios"]
     wrong = FIGURES["web"] | {"wrong": ["nginx: 3 refused, 0 broken"]}
     assert "**Wrong**: nginx: 3 refused" in parts_of_figures(FIGURES | {"web": wrong})["web-ratios"]
 
