@@ -15,8 +15,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.errors import HandlerFailed, HappyError, Refused
-from happy.event import Entry, Exchange, FailedOutcome, Outcome, RefusedOutcome, Reply, Waiting
-from happy.order import Batch
+from happy.event import (
+    Entry,
+    Exchange,
+    FailedOutcome,
+    Outcome,
+    RefusedOutcome,
+    Reply,
+    Waiting,
+)
+from happy.order import Batch, Order
+from happy.split.replies import ToldFailure
 
 log = Logger()
 
@@ -73,6 +82,15 @@ class Answers:
 
     def report(self, entry: Entry, error: BaseException) -> None:
         """Log what a handler raised; its waiters hear only where to look."""
+        if isinstance(error, ToldFailure):
+            log.error(
+                "{name}/{seq}: {event}: {told}",
+                name=self._name,
+                seq=entry.seq,
+                event=type(entry.event).__name__,
+                told=str(error),
+            )
+            return
         log.failure(
             "{name}/{seq}: the handler of {event} failed; nothing was changed",
             Failure(error),
@@ -82,8 +100,19 @@ class Answers:
         )
 
 
-def fail_batch(batch: Batch, error: type[HappyError], reason: str) -> None:
-    """Tell all who wait for a batch that it has no outcome, but for those who were answered."""
+def fail_batch(batch: Batch, error: type[HappyError], reason: str, *, placed: bool = False) -> None:
+    """Tell all who wait for a batch that it has no outcome, but for those who were answered.
+
+    With ``placed``, they hear the seqs of their events.
+    """
     for admitted in batch.admitted:
         for waiter in admitted.waiters:
-            waiter.failed(0, error(reason))
+            waiter.failed(admitted.seq if placed else 0, error(reason))
+
+
+def turn_away(order: Order, error: type[HappyError], reason: str) -> None:
+    """Tell all who wait in a queue, and are in no batch yet, that their events are not kept."""
+    while order.waiting:
+        batch = order.take()
+        order.settle(batch)
+        fail_batch(batch, error, reason)

@@ -30,6 +30,7 @@ from happy.event import Configured
 from happy.journal.disk import FileDisk, network_file_system
 from happy.mail_queue import MailQueue
 from happy.side_process import housekeeping_of
+from happy.split.cores import elsewhere_of
 from happy.split.fronts import Fronts
 from happy.stream import Stream
 from happy.wire.access import (
@@ -64,7 +65,8 @@ class Hosted:
         world, self._thread = real_world(reactor, config.name)
         self._path = container.data / config.name
         disk = FileDisk(self._path)
-        self.stream = Stream(config.name, config.definition, disk, world, config.limits)
+        elsewhere = elsewhere_of(config, container, disk, world, reactor)
+        self.stream = Stream(config.name, config.definition, disk, world, config.limits, elsewhere)
         self._housekeeping = housekeeping_of(self.stream, world, config, container, one_at_a_time)
         self.doors: Sequence[Door]
         self.fronts: Fronts | None = None

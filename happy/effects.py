@@ -8,6 +8,7 @@ after any replay, and a replay sends nothing: only an open stream looks at what 
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,13 @@ from happy.event import (
 
 EffectId = tuple[int, int]
 """The seq of the event whose handler owed it, and which of its effects it was: 0, 1, 2 ..."""
+
+
+def public_id(journal_id: bytes, effect_id: EffectId) -> str:
+    """Return what another server may know an effect by: the same at every attempt."""
+    public = hashlib.blake2b(journal_id, digest_size=8, person=b"happy effects")
+    event_seq, n = effect_id
+    return f"{public.hexdigest()}-{event_seq}-{n}"
 
 
 @attrs.frozen
@@ -113,6 +121,8 @@ class Outbox:
     """
 
     def __init__(self) -> None:
+        self.touched: set[EffectId] | None = None
+        """Which debts may have changed, for whoever puts a set here and empties it."""
         self._owed: dict[EffectId, Owed] = {}
         self._waiting: dict[EffectId, int] = {}  # when, of those that ``due`` may hand out
         self._heap: list[tuple[int, EffectId]] = []
@@ -240,6 +250,8 @@ class Outbox:
     def _take_out(self, effect_id: EffectId) -> None:
         """Note how a debt is before it changes, and take it out of the digest."""
         owed = self._owed.get(effect_id)
+        if self.touched is not None:
+            self.touched.add(effect_id)
         self._before.append((effect_id, owed, self._waiting.get(effect_id)))
         if owed is not None:
             self._sum.remove(*_told(owed))

@@ -128,6 +128,10 @@ class Halted(Unavailable):
     retry_after_s: ClassVar[int] = 10
 
 
+class CoreLost(Unavailable):
+    """The core's process ended: an event that it had is kept, its outcome is not known."""
+
+
 class DeadlyEvent(HappyError):
     """An event whose handler raised what ends a program; after some such ends it is quarantined."""
 

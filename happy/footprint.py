@@ -41,6 +41,11 @@ def read_footprint(read: Read | None = None) -> Footprint:
     return Footprint(_kib(_RESIDENT, read("/proc/self/status")), min(known, default=None))
 
 
+def resident_bytes_of(pid: int) -> int | None:
+    """Return what another process has in memory; None when that is not known."""
+    return _kib(_RESIDENT, _read(f"/proc/{pid}/status"))
+
+
 def _left_in_groups(read: Read) -> Iterator[int]:
     """Yield what is left in the process's control group and in those above it."""
     found = _GROUP.search(read("/proc/self/cgroup"))

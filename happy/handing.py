@@ -1,8 +1,8 @@
-"""Putting events in the order that another process has encoded.
+"""Putting events in the order, made here or encoded by another process.
 
-What is done here per event is done for a submission in this process, but for the encoding: the
-memory of keys, twins, the memory budget, room in the queue. The record is read back, for a
-front may have been started from code that is newer than what applies it here.
+What is done here per event is the same, but for the encoding: the memory of keys, twins, the
+memory budget, room in the queue. The record is read back; and a front may have been started from
+code that is newer than what applies it here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from happy.answers import Answers
-from happy.codec import EventDecoder
-from happy.errors import HappyError
-from happy.event import Entry, Waiting
+from happy.codec import EventDecoder, encode
+from happy.errors import HappyError, NotOpen
+from happy.event import Entry, Exchange, Waiting
 from happy.inline_core import Core
 from happy.memory import MemoryWatch
 from happy.order import Order, check_fingerprint
@@ -48,17 +48,33 @@ class Handing:
         read: dict[bytes, Entry] = {}
         for place, (record, waiter) in enumerate(zip(records, waiters, strict=True)):
             try:
-                if place in keys and self._is_known(*keys[place], waiter):
+                if place in keys and self.is_known(*keys[place], waiter):
                     continue
                 known = read.get(record)
                 if known is None:
                     known = read[record] = self._decoder.read_back(record)
-                self._memory.check(known.event)
+                self.check(known.event)
                 self._mail.admit(record, known, waiter)
             except HappyError as error:
                 waiter.failed(0, error)
 
-    def _is_known(self, key: str, fingerprint: bytes | None, waiter: Waiting) -> bool:
+    def submit(self, event: object, exchange: Exchange, waiter: Waiting) -> None:
+        """Encode and admit an event that was made here; raises when it is not admitted."""
+        key, fingerprint = exchange.claim_key(), exchange.fingerprint
+        if key is not None and self.is_known(key, fingerprint, waiter):
+            return
+        self.check(event)
+        record = encode(event, exchange.source, key, fingerprint)
+        self._mail.admit(record, self._decoder.read_back(record), waiter)
+
+    def check(self, event: object) -> None:
+        """Raise an ``Unavailable`` when an event cannot be taken at present."""
+        if self._core.away is not None:
+            raise NotOpen(self._core.away)
+        self._memory.check(event)
+
+    def is_known(self, key: str, fingerprint: bytes | None, waiter: Waiting) -> bool:
+        """Say whether a key was used, and have its outcome told; raises ``KeyReused``."""
         known = self._core.keys.get(key)
         if known is None:
             return self._order.join_twin(key, fingerprint, waiter)

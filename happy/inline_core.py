@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.python.failure import Failure
 
 from happy.apply import Machine
 from happy.applying import Applying
@@ -26,13 +28,35 @@ from happy.unacknowledged import Unacknowledged
 Query = Callable[..., Any]
 
 
+@frozen
+class Events:
+    """What a stream wants to hear of its core, and its time."""
+
+    back: Callable[[], None]
+    """It is there again, and may have come to something else meanwhile."""
+    halt: Callable[[Failure], None]
+    """The journal could not be written to."""
+    now_ns: Callable[[], int]
+
+
 class Core(Protocol):
     """The machine of one stream, wherever it runs."""
 
-    outbox: Outbox
-    schedules: Schedules
-    keys: Keys
-    unacknowledged: Unacknowledged
+    @property
+    def outbox(self) -> Outbox:
+        """What is owed."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules that the journal knows."""
+
+    @property
+    def keys(self) -> Keys:
+        """The idempotency keys that are remembered."""
+
+    @property
+    def unacknowledged(self) -> Unacknowledged:
+        """The messages whose 250 may not have been read."""
 
     @property
     def seq(self) -> int:
@@ -62,13 +86,20 @@ class Core(Protocol):
     def away(self) -> str | None:
         """Why nothing can be handed over at present; None when it can."""
 
+    @property
+    def quarantined(self) -> tuple[int, ...]:
+        """The events that were quarantined since the journal was opened."""
+
+    def begin(self, events: Events) -> None:
+        """Serve from now on."""
+
     def apply(
         self, entries: Sequence[Entry], meanwhile: Callable[[], None], *, marking: bool
     ) -> list[Outcome] | Deferred[list[Outcome]]:
         """Apply a batch that is durable; return what became of it, one outcome for each entry.
 
         ``meanwhile`` is called when the next batch may be written. With ``marking`` a digest mark
-        goes before that; then ``mark`` knows it.
+        goes before that; then ``mark`` knows it. Fails with ``CoreLost`` when nobody can say.
         """
 
     def ask(self, query: Query, *args: Any, **kwargs: Any) -> Deferred[Any]:
@@ -98,6 +129,7 @@ class InlineCore:
 
     has_room = at_rest = True
     away = None
+    quarantined = ()
 
     def __init__(self, machine: Machine, applying: Applying) -> None:
         self.machine = machine
@@ -126,6 +158,9 @@ class InlineCore:
     def agreed(self) -> DigestMark | None:
         """See ``Core``."""
         return self.machine.agreed
+
+    def begin(self, events: Events) -> None:
+        """See ``Core``."""
 
     def apply(
         self, entries: Sequence[Entry], meanwhile: Callable[[], None], *, marking: bool

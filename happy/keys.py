@@ -39,6 +39,11 @@ class Keys:
         """Return what became of a key, or None when it is new or forgotten."""
         return self._known.get(key)
 
+    def clear(self) -> None:
+        """Forget all, to begin with another image."""
+        self._known.clear()
+        self._sum = Sum()
+
     def put_back(self, key: str, remembered: Remembered) -> None:
         """Remember as an image says it: too many, where fewer are to be kept since the last."""
         self._known[key] = remembered

@@ -118,5 +118,9 @@ class Limits:
     front_restart_ms: int = _bound(100)  # the first pause after one has ended; doubles
     front_restart_max_s: int = _bound(30)  # the longest such pause
 
+    # Cores.
+    core_restart_ms: int = _bound(100)  # the first pause after one has ended; doubles
+    core_restart_max_s: int = _bound(30)  # the longest such pause
+
     # Stopping.
     drain_timeout_s: int = _bound(10)  # then connections are cut; what was admitted is kept

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from typing import Any, Protocol
 
 import msgspec
 from attrs import evolve, frozen
@@ -24,12 +25,14 @@ from happy.journal.disk import Disk
 from happy.journal.frame import Frame, Kind, records_of
 from happy.journal.names import NEXT_SEGMENT
 from happy.journal.quarantine import Foresight
-from happy.journal.replay import Reader, Tail, Torn, trace_of
+from happy.journal.recovery import Start
+from happy.journal.replay import Reader, Tail, trace_of
 from happy.journal.snapshots import Snapshot
 from happy.limits import Limits
 from happy.marks import Accepts, Marker, compare, mark_in, never
+from happy.opening_reports import report_end, report_recall, report_replayed
 from happy.poison import convict, report_poison, report_suspect
-from happy.recall import Recall, Recalled
+from happy.recall import Recall
 from happy.unreadable import all_unknown
 from happy.world import World
 
@@ -51,6 +54,18 @@ class Opened:
     recalled: Snapshot | None
     """The snapshot that it began with, if any."""
     behind: Behind
+
+    def status(self) -> dict[str, Any]:
+        """Return how it is by now, for people and tools."""
+        core = self.core
+        return {
+            "seq": core.seq,
+            "failed": core.failed,
+            "quarantined": (*self.quarantined, *core.quarantined),
+            "keys": len(core.keys),
+            "digest": self.marker.status(),
+            **core.status(),
+        }
 
 
 @frozen
@@ -111,6 +126,41 @@ def entries_of(decoder: EventDecoder, frame: Frame) -> Iterator[Entry]:
         ) from None
 
 
+@frozen
+class Replayed:
+    """A core that has applied a journal, and how it came to that."""
+
+    core: Core
+    recalled: Snapshot | None
+    events: int
+    """How many there were behind the snapshot."""
+    accepting: bool
+    """Whether a divergence was accepted."""
+
+
+class Replaying(Protocol):
+    """Replays a journal that is read here, in this process or another."""
+
+    quarantined: tuple[int, ...]
+
+    @property
+    def start(self) -> Start | None:
+        """Where the journal is to be read from."""
+
+    def read(self, reader: Reader) -> None:
+        """Read all that is there."""
+
+    def explain(self, error: Corrupt) -> Corrupt:
+        """Return why the journal cannot be read, with all that is known."""
+
+    def finish(self, journal_id: bytes, appender: Appender) -> Replayed:
+        """Return the core, when all was read and can be written to."""
+
+
+Elsewhere = Callable[[bool], Replaying]
+"""Begins a replay in another process; is told whether to accept a divergence."""
+
+
 def open_application(  # noqa: PLR0913 - all it is made of
     name: str,
     definition: Definition,
@@ -121,26 +171,26 @@ def open_application(  # noqa: PLR0913 - all it is made of
     *,
     accept_tail_loss: bool = False,
     accept_divergence: bool = False,
+    elsewhere: Replaying | None = None,
 ) -> Opened:
-    """Read a locked journal to its end, or begin one; a ``JournalError`` says why not."""
+    """Read a locked journal to its end, or begin one; a ``JournalError`` says why not.
+
+    ``elsewhere`` is who replays it, when that is not done here.
+    """
 
     def new_salt() -> int:
         return int.from_bytes(world.random_bytes(4), "little")
 
-    recall = Recall(definition, decoder, world.random_of)
-    recalled = recall.newest(disk)
-    _report_recall(name, recall, recalled)
-    start = None if recalled is None else recalled.start
-    reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss, start=start)
-    acceptance = Acceptance(disk, now=accept_divergence, start=start)
-    begun_s, seq = world.clock.seconds(), 0 if recalled is None else recalled.machine.seq
-    note = Note(disk.shared_bytes(NOTE_BYTES))
-    replay = _Replay(name, recall, recalled, decoder, acceptance, note, world, limits)
+    begun_s = world.clock.seconds()
+    replay = elsewhere or _Replay(
+        name, definition, decoder, disk, world, limits, accept_divergence=accept_divergence
+    )
+    reader = Reader(disk, cut=True, accept_tail_loss=accept_tail_loss, start=replay.start)
     try:
         with collecting_seldom():
             replay.read(reader)
     except Corrupt as error:
-        raise recall.explain(error) from None
+        raise replay.explain(error) from None
     except Ambiguous as error:
         raise Ambiguous(
             f"{error}, or start once with --accept-tail-loss {name}, which cuts it off"
@@ -159,22 +209,21 @@ def open_application(  # noqa: PLR0913 - all it is made of
             disk, world.random_bytes(16), new_salt(), world.time_ns(), limits.segment_bytes_max
         )
     journal_id = tail.segment.header.journal_id
-    _report_end(name, reader)
-    acceptance.report(name)
+    report_end(name, reader)
     if accept_tail_loss and (reader.torn is None or not reader.torn.accepted):
         log.warn("{name}: nothing had to be lost: leave --accept-tail-loss away", name=name)
     if NEXT_SEGMENT in disk.names():
         disk.remove(NEXT_SEGMENT)
     appender = Appender(disk, tail, segment_bytes_max=limits.segment_bytes_max, new_salt=new_salt)
-    core = InlineCore(*replay.finish(journal_id, appender))
-    behind = Behind(core.seq - seq, reader.size_bytes, world.clock.seconds() - begun_s)
-    _report_replayed(name, behind, reader)
-    accepting = acceptance.first is not None
-    marker = Marker(core, limits.digest_events_max, world.time_ns(), accepting=accepting)
-    snapshot = None if recalled is None else recalled.snapshot
+    found = replay.finish(journal_id, appender)
+    core = found.core
+    behind = Behind(found.events, reader.size_bytes, world.clock.seconds() - begun_s)
+    report_replayed(name, behind.events, reader)
+    marker = Marker(core, limits.digest_events_max, world.time_ns(), accepting=found.accepting)
     tail = evolve(tail, position=appender.position)
-    quarantined = replay.quarantined
-    return Opened(journal_id, core, quarantined, appender, tail, marker, snapshot, behind)
+    return Opened(
+        journal_id, core, replay.quarantined, appender, tail, marker, found.recalled, behind
+    )
 
 
 class _Replay:
@@ -187,27 +236,38 @@ class _Replay:
     def __init__(  # noqa: PLR0913 - what an application is opened with
         self,
         name: str,
-        recall: Recall,
-        recalled: Recalled | None,
+        definition: Definition,
         decoder: EventDecoder,
-        accepts: Accepts,
-        note: Note,
+        disk: Disk,
         world: World,
         limits: Limits,
+        *,
+        accept_divergence: bool,
     ) -> None:
         self.quarantined: tuple[int, ...] = ()
         self._name = name
-        self._recall = recall
-        self._recalled = recalled
+        self._recall = Recall(definition, decoder, world.random_of)
+        self._recalled = self._recall.newest(disk)
+        report_recall(name, self._recall, self._recalled)
+        self._begun_seq = 0 if self._recalled is None else self._recalled.machine.seq
+        self._accepts = Acceptance(disk, now=accept_divergence, start=self.start)
         self._decoder = decoder
-        self._accepts = accepts
-        self._note = note
+        self._note = Note(disk.shared_bytes(NOTE_BYTES))
         self._world = world
         self._limits = limits
         self._foresight = Foresight()
         self._decoded: deque[Sequence[Happened]] = deque()
         self._suspect: Suspect | None = None
         self._made: tuple[Machine, Applying] | None = None
+
+    @property
+    def start(self) -> Start | None:
+        """See ``Replaying``."""
+        return None if self._recalled is None else self._recalled.start
+
+    def explain(self, error: Corrupt) -> Corrupt:
+        """See ``Replaying``."""
+        return self._recall.explain(error)
 
     def read(self, reader: Reader) -> None:
         """Read all, and apply what was applied before."""
@@ -234,8 +294,8 @@ class _Replay:
                 reader.only_look()
                 raise all_unknown(error, self._decoder, chain((frame,), frames)) from None
 
-    def finish(self, journal_id: bytes, appender: Appender) -> tuple[Machine, Applying]:
-        """Apply the rest, but for what is poison; return the machine and what applies to it."""
+    def finish(self, journal_id: bytes, appender: Appender) -> Replayed:
+        """Apply the rest, but for what is poison; return the core."""
         machine, applying = self._begun(journal_id)
         if self._suspect is not None:
             time_ns = max(self._world.time_ns(), appender.position.time_ns)
@@ -244,7 +304,13 @@ class _Replay:
             self._apply(journal_id, frame)
         self._note.clear()
         applying.suspect = None
-        return machine, applying
+        self._accepts.report(self._name)
+        return Replayed(
+            InlineCore(machine, applying),
+            None if self._recalled is None else self._recalled.snapshot,
+            machine.seq - self._begun_seq,
+            self._accepts.first is not None,
+        )
 
     def _begun(self, journal_id: bytes) -> tuple[Machine, Applying]:
         if self._made is None:
@@ -283,66 +349,3 @@ def _check_new(disk: Disk) -> None:
             f"there is {left} and no segment of the journal that it belongs to; restore the "
             "journal from a backup, or give the application an empty directory"
         )
-
-
-def _report_recall(name: str, recall: Recall, recalled: Recalled | None) -> None:
-    for passed in recall.passed_over:
-        tell = log.error if passed.damaged else log.warn
-        tell("{name}: a snapshot is not used: {reason}", name=name, reason=passed.reason)
-    if recalled is not None:
-        log.info(
-            "{name}: the state as of seq {seq} is taken from {snapshot}",
-            name=name,
-            seq=recalled.machine.seq,
-            snapshot=recalled.snapshot.name,
-        )
-
-
-def _report_end(name: str, reader: Reader) -> None:
-    if not reader.segments:
-        _report_new(name, reader.torn)
-        return
-    if reader.torn is not None:
-        log.warn(
-            "{name}: {finding} at the end of {segment}, offset {offset}: {so} and was cut off; "
-            "its {size} bytes are kept in {kept}",
-            name=name,
-            finding=reader.torn.finding.value,
-            segment=reader.torn.segment,
-            offset=reader.torn.offset,
-            so=_lost(reader.torn) if reader.torn.accepted else "it was never answered",
-            size=reader.torn.size,
-            kept=reader.torn.kept,
-        )
-
-
-def _report_replayed(name: str, behind: Behind, reader: Reader) -> None:
-    if reader.segments:
-        log.info(
-            "{name}: replayed {count} events from {segments} segments",
-            name=name,
-            count=behind.events,
-            segments=len(reader.segments),
-        )
-
-
-def _report_new(name: str, torn: Torn | None) -> None:
-    if torn is not None:
-        log.error(
-            "{name}: {segment} was cut short inside of its header and nothing else was there; "
-            "its {size} bytes are kept in {kept}. If it held events, stop and restore the "
-            "journal from a backup",
-            name=name,
-            segment=torn.segment,
-            size=torn.size,
-            kept=torn.kept,
-        )
-    log.info("{name}: a new journal was begun", name=name)
-
-
-def _lost(torn: Torn) -> str:
-    """Return what was lost because somebody accepted it."""
-    if not torn.count:  # not known, or a mark, behind which there may have been more
-        return f"whatever had seq {torn.seq} or higher may have been answered, is lost"
-    last = torn.seq + torn.count - 1
-    return f"what had seq {torn.seq} to {last} may have been answered, is lost"

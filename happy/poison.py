@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from twisted.logger import Logger
 
 from happy.applying import Suspect
 from happy.journal.appender import Appender
 from happy.journal.frame import Frame, Kind
-from happy.journal.quarantine import Foresight, Quarantined
+from happy.journal.quarantine import Quarantined
 from happy.limits import Limits
 
 log = Logger()
@@ -42,24 +44,34 @@ def report_poison(name: str, suspect: Suspect, frame: Frame, limits: Limits) -> 
     )
 
 
+class Doubt(Protocol):
+    """Knows which events may never have been applied: ``Foresight``, or who feeds a core."""
+
+    def in_doubt(self, seq: int) -> bool:
+        """Say whether an event is one of them."""
+
+    def quarantine(self, seq: int) -> None:
+        """Take note that a mark quarantines one of them."""
+
+
 def convict(  # noqa: PLR0913 - all who take part
     name: str,
     suspect: Suspect,
-    foresight: Foresight,
+    doubt: Doubt,
     appender: Appender,
     time_ns: int,
     limits: Limits,
-) -> None:
+) -> bool:
     """Quarantine a suspect that is poison, durably, before it would be applied again.
 
-    Raises as ``Appender.mark`` does; nothing is quarantined then.
+    Returns whether it did. Raises as ``Appender.mark`` does; nothing is quarantined then.
     """
     seq = suspect.first_seq
-    if not (suspect.is_poison(limits.poison_deaths_max) and foresight.in_doubt(seq)):
-        return
+    if not (suspect.is_poison(limits.poison_deaths_max) and doubt.in_doubt(seq)):
+        return False
     mark = Quarantined(seq, suspect.deaths)
     appender.mark(Kind.QUARANTINE_MARK, time_ns, body=mark.encode())
-    foresight.quarantine(seq)
+    doubt.quarantine(seq)
     log.critical(
         "{name}/{seq}: quarantined: its handler ended the program {deaths} times; it failed, and "
         "is not tried again. `happy quarantine ls` shows it",
@@ -67,6 +79,7 @@ def convict(  # noqa: PLR0913 - all who take part
         seq=seq,
         deaths=suspect.deaths,
     )
+    return True
 
 
 def _events(suspect: Suspect) -> str:

@@ -14,7 +14,6 @@ process ends, and the next start reads what is there.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,26 +22,27 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.agenda import Agenda
-from happy.answers import Answers, Waiter, fail_batch
+from happy.answers import Answers, Waiter, fail_batch, turn_away
 from happy.app import BlobReader, BlobWriter, Definition
 from happy.codec import EventDecoder, encode
 from happy.debts import Debts
-from happy.effects import EffectId
+from happy.drain import Drain
+from happy.effects import EffectId, public_id
 from happy.end_of_turn import EndOfTurn
-from happy.errors import Halted, HappyError, JournalError, NoRoom
+from happy.errors import CoreLost, Halted, HappyError, JournalError, NoRoom, NotOpen
 from happy.event import Blob, Configured, Exchange, Outcome, Prepared, Waiting
 from happy.handing import Handing, Keys
 from happy.housekeeping import Journaled
 from happy.idle import IdleWatch
-from happy.inline_core import Core
+from happy.inline_core import Core, Events
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk
 from happy.journal.frame import Kind
 from happy.lifecycle import Mood, not_open, step
 from happy.limits import Limits
 from happy.memory import MemoryWatch
-from happy.opening import Opened, open_application
-from happy.order import Batch, Order, check_fingerprint
+from happy.opening import Elsewhere, Opened, open_application
+from happy.order import Batch, Order
 from happy.own_events import OwnEvents
 from happy.pen import Pen
 from happy.retransmission import Retransmissions
@@ -57,9 +57,16 @@ _OPEN: Final = Mood.OPEN  # to look at a member of an Enum is not free
 class Stream:
     """The ordered stream of one application; see the head of this module."""
 
-    def __init__(
-        self, name: str, definition: Definition, disk: Disk, world: World, limits: Limits
+    def __init__(  # noqa: PLR0913 - all it is made of
+        self,
+        name: str,
+        definition: Definition,
+        disk: Disk,
+        world: World,
+        limits: Limits,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        """``elsewhere`` starts a core in another process; without it the machine is here."""
         self.name = name
         self.mood = Mood.REPLAYING
         self.limits = limits
@@ -72,6 +79,7 @@ class Stream:
         self.debts: Debts
         self._agenda: Agenda
         self._definition = definition
+        self._elsewhere = elsewhere
         self._decoder = EventDecoder(definition.events)
         self._disk = disk
         self._world = world
@@ -87,7 +95,7 @@ class Stream:
         self._order: Order
         self._pen: Pen
         self._disk_full = False
-        self._drained: Deferred[None] | None = None
+        self._drain = Drain()
 
     # --- opening --------------------------------------------------------------------------
 
@@ -110,6 +118,7 @@ class Stream:
                 self.limits,
                 accept_tail_loss=accept_tail_loss,
                 accept_divergence=accept_divergence,
+                elsewhere=self._elsewhere and self._elsewhere(accept_divergence),
             )
             self._blobs.sweep()
         except BaseException:
@@ -142,8 +151,9 @@ class Stream:
         """Tell the application what the configuration says, if that is news; perform debts."""
         keys_max = self.limits.keys_remembered_max
         configured = Configured(configured.settings, configured.domains, keys_max)
-        self._memory.touch()
         core, agenda = self._core, self._agenda
+        core.begin(Events(self._back, self._halt, self.clock.now_ns))
+        self._memory.touch()
         self._own.tell(configured, "configuration", lambda: configured != core.configured)
         self._own.tell(agenda.declared, "schedules", lambda: agenda.is_news)
         self.debts.look()
@@ -163,10 +173,13 @@ class Stream:
         """Put an event in the order; see ``happy.app.StreamPort``."""
         if self.mood is not Mood.OPEN:
             return fail(not_open(self.mood))
+        answer: Deferred[Any] = Deferred()
         try:
-            return self._admit(event, exchange)
+            self._handing.submit(event, exchange, Waiter(answer, exchange))
         except HappyError:
             return fail()
+        self._pump()
+        return answer
 
     def prepare(self, event: object, source: str) -> Prepared:
         """Encode an event and check that it can be read back; see ``happy.app.StreamPort``."""
@@ -177,6 +190,8 @@ class Stream:
         """Put a prepared event in the order; see ``happy.app.StreamPort``."""
         if self.mood is not _OPEN:
             raise not_open(self.mood)
+        if self._core.away is not None:
+            raise NotOpen(self._core.away)
         if self._memory.full:
             self._memory.check(prepared.event)
         self._order.admit(prepared.record, prepared, waiter)
@@ -216,13 +231,8 @@ class Stream:
         return self._blobs.open(blob)
 
     def effect_key(self, effect_id: EffectId) -> str:
-        """Return the stable id of an effect for the other side: the same at every attempt.
-
-        It does not tell the journal's identity, from which random generators are seeded.
-        """
-        public = hashlib.blake2b(self.journal_id, digest_size=8, person=b"happy effects")
-        event_seq, n = effect_id
-        return f"{public.hexdigest()}-{event_seq}-{n}"
+        """Return what the other side may know an effect by; see ``public_id``."""
+        return public_id(self.journal_id, effect_id)
 
     def journaled(self) -> Journaled:
         """Return how far the journal is: what was applied, and what was written since the start."""
@@ -230,43 +240,21 @@ class Stream:
 
     def status(self) -> dict[str, Any]:
         """Return how the application is, for people and tools."""
-        core = self._core
         return {
             "name": self.name,
             "mood": self.mood.value,
-            "seq": core.seq,
             "waiting": len(self._order),
             **self.debts.status(),
             "disk_full": self._disk_full,
             "memory": self._memory.status(),
-            "failed": core.failed,
-            "quarantined": self.opened.quarantined,
-            "keys": len(core.keys),
-            "digest": self.opened.marker.status(),
-            **core.status(),
+            **self.opened.status(),
         }
 
     # --- the way of an event --------------------------------------------------------------
 
-    def _admit(self, event: object, exchange: Exchange) -> Deferred[Any]:
-        answer: Deferred[Any] = Deferred()
-        waiter = Waiter(answer, exchange)
-        key = exchange.claim_key()
-        if key is not None:
-            known = self._core.keys.get(key)
-            if known is not None:
-                check_fingerprint(known.fingerprint, exchange.fingerprint)
-                self._answers.release(waiter, known.seq, known.outcome)
-                return answer
-            if self._order.join_twin(key, exchange.fingerprint, waiter):
-                return answer
-        self._memory.check(event)
-        record = encode(event, exchange.source, key, exchange.fingerprint)
-        self._mail.admit(record, self._decoder.read_back(record), waiter)
-        self._pump()
-        return answer
-
     def _pump(self) -> None:
+        if self._core.away is not None:  # nobody is to wait for it, however long it may be
+            turn_away(self._order, NotOpen, self._core.away)
         if self._pen.busy or not self._order.waiting or not self._core.has_room:
             return
         batch = self._order.take()
@@ -284,10 +272,10 @@ class Stream:
         self._pen.busy = False
         marking = self.opened.marker.due(entries[-1].seq)
         applied = self._core.apply(entries, self._pump, marking=marking)
-        if isinstance(applied, Deferred):
-            return applied.addCallback(self._applied, batch)
-        self._applied(applied, batch)
-        return None
+        if isinstance(applied, list):
+            self._applied(applied, batch)
+            return None
+        return applied.addCallbacks(self._applied, self._unknown, (batch,), errbackArgs=(batch,))
 
     def _applied(self, outcomes: list[Outcome], batch: Batch) -> None:
         self._order.settle(batch)
@@ -296,6 +284,21 @@ class Stream:
         self._idle.touch()
         self._memory.touch()
         self._look_if_drained()
+
+    def _unknown(self, failure: Failure, batch: Batch) -> None:
+        """Tell who waits that the events are kept, and nobody knows yet what became of them."""
+        failure.trap(CoreLost)
+        self._order.settle(batch)
+        fail_batch(batch, CoreLost, failure.getErrorMessage(), placed=True)
+        self._pump()
+        self._look_if_drained()
+
+    def _back(self) -> None:
+        """Go on with a core that has taken the place of one that was lost."""
+        self.debts.look()
+        self._idle.touch()
+        self._memory.touch()
+        self._pump()
 
     def _not_durable(self, failure: Failure, batch: Batch) -> Failure | None:
         if not failure.check(NoRoom):
@@ -312,12 +315,8 @@ class Stream:
 
     def _mark_idle(self) -> None:
         """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
-        at_rest = (
-            self.mood is Mood.OPEN
-            and not self._pen.busy
-            and not self._disk_full
-            and self._core.at_rest
-        )
+        at_rest = self.mood is Mood.OPEN and self._core.at_rest
+        at_rest = at_rest and not (self._pen.busy or self._disk_full)
         digest = self.opened.marker.due_mark() if at_rest else None
         if not at_rest or (self._pen.vouched and digest is None):
             return
@@ -340,11 +339,9 @@ class Stream:
             self.stop()
         if batch is not None:
             fail_batch(batch, Halted, "a failure; whether this event was kept is not known")
-        while self._order.waiting:
-            fail_batch(self._order.take(), Halted, "a failure; this event was not kept")
+        turn_away(self._order, Halted, "a failure; this event was not kept")
         if first:
-            if self._drained is not None and not self._drained.called:
-                self._drained.callback(None)
+            self._drain.end()
             assert failure.value is not None
             self.halted.callback(failure.value)
 
@@ -358,43 +355,45 @@ class Stream:
                 self._mail.tell()
                 self._pump()
                 self.stop()
-                self._drained = Deferred()
-                self._drained.addCallback(lambda _: self._seal())
+                self._drain.begin(self._seal)
                 self._look_if_drained()
             case Mood.REPLAYING:
                 self.mood = step(self.mood, Mood.CLOSED)
                 self._disk.close()
-            case Mood.HALTED if self._drained is None:
-                # In the journal's own thread, which may be writing still.
-                self._drained = self._world.run(self._disk.close)
-        return self._when_closed()
+            case Mood.HALTED if not self._drain.begun:
+                self._drain.begin(self._seal)
+                self._drain.end()
+        return self._drain.wait()
 
     def abandon(self) -> None:
         """Let go of a journal that was opened and not begun; nothing is written."""
         self.mood = step(self.mood, Mood.HALTED)
+        self._core.stop()
         self._disk.close()
-        self._drained = succeed(None)
-
-    def _when_closed(self) -> Deferred[None]:
-        if self._drained is None:
-            return succeed(None)
-        closed: Deferred[None] = Deferred()
-        self._drained.addCallbacks(lambda _: closed.callback(None), closed.errback)
-        return closed
+        self._drain.begin(lambda: succeed(None))
+        self._drain.end()
 
     def _look_if_drained(self) -> None:
-        if self._drained is not None and not self._drained.called and not len(self._order):
-            self._drained.callback(None)
+        if not len(self._order):
+            self._drain.end()
 
-    def _seal(self) -> Deferred[None]:
+    def _seal(self) -> Deferred[Any]:
         self._idle.stop()
         if self.mood is Mood.HALTED:
-            return self._world.run(self._disk.close)
+            # In the journal's own thread, which may be writing still.
+            return self._world.run(self._disk.close).addCallback(lambda _: self._core.stop())
 
-        def close(_: object) -> None:
+        def close(_: object) -> Deferred[None]:
             self._disk.close()
             if self.mood is not Mood.HALTED:
                 self.mood = step(self.mood, Mood.CLOSED)
+            return self._core.stop()
 
-        sealed = self._pen.mark(Kind.CLOSE_MARK, "close mark", self.opened.marker.last_mark())
+        # What may not have been applied has no mark behind it, so that it can be quarantined.
+        sealed = self._core.make_mark().addCallback(self._mark_closed)
         return sealed.addErrback(self._halt).addCallback(close)
+
+    def _mark_closed(self, _: object) -> Deferred[Any]:
+        if not self._core.at_rest:
+            return self._world.run(lambda: None)
+        return self._pen.mark(Kind.CLOSE_MARK, "close mark", self.opened.marker.last_mark())

@@ -52,6 +52,11 @@ class Unacknowledged:
         found = self._known.get(copy)
         return None if found is None else found[0]
 
+    def clear(self) -> None:
+        """Forget all, to begin with another image."""
+        self._known.clear()
+        self._sum = Sum()
+
     def take(self, seq: int, time_ns: int, mail: Mail) -> None:
         """Remember a message that was taken, unless it came without a digest."""
         if mail.sha256:

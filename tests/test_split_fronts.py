@@ -15,8 +15,9 @@ from happy.errors import StartError
 from happy.split import fronts as module
 from happy.split.front import LogLines
 from happy.split.fronts import Fronts
-from happy.split.link import Link, socket
+from happy.split.link import Link
 from happy.split.messages import Kind, Line, Order, Ready
+from happy.split.pipe import socket
 from happy.split.queries import schema_digest
 
 CONFIG = """

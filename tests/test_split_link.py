@@ -4,8 +4,9 @@ import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from happy.split.link import Link, socket_pair
+from happy.split.link import Link
 from happy.split.messages import Kind
+from happy.split.pipe import socket_pair
 
 LARGE = 8 * 1024 * 1024
 

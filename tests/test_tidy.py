@@ -32,19 +32,20 @@ FLOORS = {
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "unacknowledged", "items", "schema", "journal.snapshot_format",
         "bench.figures", "bench.model",
-        "split.batches", "split.frame_stream", "split.messages", "split.outcome_frame",
+        "split.aside", "split.batches", "split.frame_stream", "split.ledger", "split.messages",
+        "split.outcome_frame", "split.replies",
     ],
     "disk": ["journal"],
     "join": [
         "agenda", "collecting", "firing", "stream_clock",
-        "world", "accepting", "answers", "debts", "end_of_turn", "footprint", "handing", "idle",
-        "inline_core", "memory",
-        "opening",
+        "world", "accepting", "answers", "debts", "drain", "end_of_turn", "footprint", "handing",
+        "idle", "inline_core", "memory",
+        "opening", "opening_reports",
         "own_events", "pen", "poison", "recall", "retransmission", "snapshotting", "stream",
         "housekeeping",
     ],
     "doors": ["wire", "split"],
-    "house": ["", "split.front", "split.fronts"],
+    "house": ["", "split.core_life", "split.cores", "split.front", "split.fronts"],
 }  # fmt: skip
 ORDER = list(FLOORS)
 PURE = ORDER.index("pure")

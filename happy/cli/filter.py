@@ -17,6 +17,7 @@ import click
 
 from happy.cli.applications import application_of
 from happy.cli.output import Unwell, is_terminal, safe
+from happy.cli.serving import serve
 from happy.cli.statuses import Status, statuses
 from happy.collecting import collecting_seldom
 from happy.errors import Diverged
@@ -46,8 +47,18 @@ _WRITE_BYTES: Final = 64 * 1024
               help="Go on where a digest mark says something else.")  # fmt: skip
 @click.option("--failures", is_flag=True,
               help="Tell on standard error what handlers raised.")  # fmt: skip
-def core(
-    application: str, config: Path | None, live_from: int, accept_divergence: bool, failures: bool
+@click.option("--journal", type=click.Path(path_type=Path), metavar="DIR",
+              help="Serve a container: read from here what is before the frames.")  # fmt: skip
+@click.option("--handler-timeout-s", type=click.IntRange(min=1), default=10, metavar="S",
+              help="With --journal: how long events may take.")  # fmt: skip
+def core(  # noqa: PLR0913 - as many as it takes
+    application: str,
+    config: Path | None,
+    live_from: int,
+    accept_divergence: bool,
+    failures: bool,
+    journal: Path | None,
+    handler_timeout_s: int,
 ) -> None:
     """Read frames on standard input, apply them, and write their outcomes to standard output.
 
@@ -66,6 +77,9 @@ def core(
     MODULE:CLASS is found from the current directory; with --config, the application is the one
     that is called NAME there.
 
+    A container that has `core = "process"` for an application starts this command with --journal:
+    then the frames need not begin with the first event, and questions stand between them.
+
     \b
     Exit status:
       0  all that came was applied
@@ -77,6 +91,14 @@ def core(
     """  # noqa: D301 - click's mark
     if is_terminal():
         raise click.UsageError("outcomes are binary: write them to a pipe or a file")
+    if journal is not None:
+        serve(
+            lambda: _definition(application, config),
+            journal,
+            handler_timeout_s,
+            accept_divergence=accept_divergence,
+        )
+        return
     from happy.split.filter import Filter  # noqa: PLC0415 - not for the other commands
 
     station = Filter(

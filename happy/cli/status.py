@@ -48,6 +48,21 @@ class _Front(msgspec.Struct):
         )
 
 
+class _Core(msgspec.Struct):
+    pid: int | None
+    state: str
+    restarts: int
+    lag: int
+    resident_bytes: int | None
+
+    @property
+    def told(self) -> str:
+        """How it is, in a line."""
+        where = "" if self.pid is None else f" (process {self.pid})"
+        size = "" if self.resident_bytes is None else f"{short_bytes(self.resident_bytes)}, "
+        return f"core{where} {self.state}: {size}{self.lag} behind, {self.restarts} restarts"
+
+
 class _Memory(msgspec.Struct):
     level: str
     state_bytes: int
@@ -94,6 +109,7 @@ class _Application(msgspec.Struct):
     schedules: int = 0
     next_due_s: int | None = None
     fronts: list[_Front] = []
+    core: _Core | None = None
 
     @property
     def due(self) -> str:
@@ -173,6 +189,7 @@ def _show_applications(answer: _Answer) -> None:
                 "\n".join(
                     [f"{door.kind} {door.where}" for door in app.doors]
                     + [front.told for front in app.fronts]
+                    + ([] if app.core is None else [app.core.told])
                 ),
             )
             for app in answer.apps

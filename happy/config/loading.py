@@ -70,6 +70,8 @@ class AppConfig:
     limits: Limits = attrs.Factory(Limits)
     retention: Retention = Retention()  # noqa: RUF009 - it is frozen
     fronts: int = 0
+    core: Literal["inline", "process"] = "inline"
+    """Where its machine runs: in the container's own process, or in one of its own."""
 
 
 @frozen
@@ -109,6 +111,7 @@ class Config:
 _Application = NewType("_Application", Definition)
 _Access = NewType("_Access", str)
 _Fronts = NewType("_Fronts", int)
+_Core = NewType("_Core", str)
 
 _FILE_KEYS: Final = {"data": Path, "apps": Any, "mail": Any, "log": Any, "limits": Any}
 _APP_KEYS: Final = {
@@ -121,6 +124,7 @@ _APP_KEYS: Final = {
     "limits": Any,
     "retention": Any,
     "fronts": _Fronts,
+    "core": _Core,
 }
 _MAIL_KEYS: Final = {
     "smarthost": Smarthost,
@@ -140,6 +144,7 @@ def load(path: Path) -> Config:
     reader = ConfigReader(path, places)
     reader.converter.register_structure_hook(_Access, _access)
     reader.converter.register_structure_hook(_Fronts, _fronts)
+    reader.converter.register_structure_hook(_Core, _core)
     reader.converter.register_structure_hook(
         _Application, lambda value, _: import_application(reader.converter.structure(value, str))
     )
@@ -218,6 +223,14 @@ def _fronts(value: Any, _: Any) -> int:
     return value
 
 
+def _core(value: Any, _: Any) -> str:
+    known = ("inline", "process")
+    if value not in known:
+        hint = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"expected inline or process, not {value!r}{hint}")
+    return str(value)
+
+
 def _limits(reader: ConfigReader, key: KeyPath, raw: Any, outer: Limits) -> Limits:
     return attrs.evolve(outer, **reader.table(key, raw, _LIMIT_KEYS))
 
@@ -271,6 +284,7 @@ def _app(
         limits=own_limits,
         retention=retention,
         fronts=good.get("fronts", 0),
+        core=good.get("core", "inline"),
     )
 
 

@@ -86,7 +86,7 @@ class Filter:
                 if step.first_seq >= self._live_from:
                     known += self._foresight.rest()
                 yield from self._answers(known, steps)
-            elif self.machine is None:
+            elif isinstance(step, SegmentHeader) and self.machine is None:
                 yield self._begin(step)
 
     def end(self) -> Iterator[bytes]:

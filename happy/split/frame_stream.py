@@ -28,9 +28,10 @@ from happy.journal.frame import (
     unmasked,
 )
 from happy.journal.recovery import Position, after, start_of
+from happy.split.aside import ASIDE_MAGIC, Aside, decode_aside
 
-Step = SegmentHeader | Frame
-"""A segment where it begins, or the next frame of it."""
+Step = SegmentHeader | Frame | Aside
+"""A segment where it begins, or the next frame of it; or an aside, where they are taken."""
 
 _MAGIC_SIZE: Final = 8
 _KINDS: Final = frozenset(Kind)
@@ -40,10 +41,12 @@ _NO_STREAM: Final = "this is no stream of frames: it does not begin with the hea
 class FrameStream:
     """Reads one stream of frames; it holds what is left of a frame until the rest comes.
 
-    The offsets of its frames are those in the stream.
+    The offsets of its frames are those in the stream. With ``asides``, they may stand anywhere
+    behind the first block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, asides: bool = False) -> None:
+        self._asides = asides
         self._held = bytearray()
         self._passed = 0
         self._needed = _MAGIC_SIZE
@@ -68,7 +71,7 @@ class FrameStream:
         start = 0
         try:
             while step := self._next(start):
-                start += step.end - step.offset if isinstance(step, Frame) else SEGMENT_HEADER_SIZE
+                start += _size_of(step)
                 yield step
         finally:
             del held[:start]
@@ -97,6 +100,19 @@ class FrameStream:
             return self._block(bytes(held[start : start + SEGMENT_HEADER_SIZE]))
         if self._segment is None:
             raise NotAJournal(_NO_STREAM)
+        if self._asides and magic.startswith(ASIDE_MAGIC):
+            return self._aside(start)
+        return self._whole_frame(start, bytes(magic))
+
+    def _aside(self, start: int) -> Aside | None:
+        found = decode_aside(self._held, start)
+        if isinstance(found, Aside):
+            return found
+        self._needed = found
+        return None
+
+    def _whole_frame(self, start: int, magic: bytes) -> Frame | None:
+        held = self._held
         if magic[: len(FRAME_MAGIC)] != FRAME_MAGIC:
             raise Corrupt(f"{self._place()}: neither a frame nor a segment begins here")
         if self._is_short(start, FRAME_HEADER_SIZE):
@@ -171,3 +187,9 @@ class FrameStream:
 
     def _place(self) -> str:
         return f"seq {self.next_seq}"
+
+
+def _size_of(step: Step) -> int:
+    if isinstance(step, Frame):
+        return step.end - step.offset
+    return step.size if isinstance(step, Aside) else SEGMENT_HEADER_SIZE

@@ -27,8 +27,9 @@ from happy.config import AppConfig, Config
 from happy.doors import SharedDoor
 from happy.errors import StartError
 from happy.split.counterpart import Counterpart
-from happy.split.link import Link, socket_pair
+from happy.split.link import Link
 from happy.split.messages import Kind, Line, Order, Ready
+from happy.split.pipe import socket_pair
 from happy.split.queries import queries_of, schema_digest
 from happy.stream import Stream
 from happy.world import Run

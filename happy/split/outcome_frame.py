@@ -4,7 +4,8 @@ All numbers are little-endian. The stream begins with a header::
 
      0   8  magic "HAPPYOUT"
      8   2  format version, 1
-    10   6  zero
+    10   1  1 when the core takes asides (``happy.split.aside``), else 0
+    11   5  zero
     16  16  identity of the journal
     32   8  seq of the first outcome
     40  20  zero
@@ -53,6 +54,7 @@ from happy.event import FailedOutcome, Outcome, RefusedOutcome, Reply
 from happy.exact import Resolve, decode_exactly, encode_exactly
 from happy.journal.frame import Frame, Kind
 from happy.outcomes import FAILED, REFUSED, OutcomeDigest
+from happy.split.aside import ASIDE_MAGIC, Aside, decode_aside
 
 OUTCOMES_MAGIC: Final = b"HAPPYOUT"
 VERSION: Final = 1
@@ -60,7 +62,7 @@ HEADER_SIZE: Final = 64
 FRAME_MAGIC: Final = b"HOUT"
 FRAME_HEADER_SIZE: Final = 48
 
-_HEADER = struct.Struct("<8sH6s16sQ20s")
+_HEADER = struct.Struct("<8sHB5s16sQ20s")
 _FRAME = struct.Struct("<4sBBHIIQ16sI")
 _U32 = struct.Struct("<I")
 _EXACT: Final = 3
@@ -69,7 +71,8 @@ _EXTENSIONS: Final = frozenset((*range(0xC7, 0xCA), *range(0xD4, 0xD9)))
 """The first bytes of extensions in msgpack."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_PLAIN: Final = frozenset((int, str, bytes, bool, float, type(None)))
+PLAIN: Final = frozenset((int, str, bytes, bool, float, type(None)))
+"""The types of replies that stand in msgpack as they are."""
 
 
 class Verdict(IntEnum):
@@ -86,6 +89,8 @@ class OutcomesHeader:
 
     journal_id: bytes
     first_seq: int
+    asides: bool = False
+    """Whether asides may be said to this core, and come from it."""
 
 
 @attrs.frozen
@@ -99,11 +104,22 @@ class OutcomeFrame:
     chain: bytes
     body: bytes = attrs.field(repr=False)
 
+    @property
+    def size(self) -> int:
+        """How many bytes it takes."""
+        return FRAME_HEADER_SIZE + len(self.body)
+
 
 def encode_header(header: OutcomesHeader) -> bytes:
     """Return the beginning of a stream of outcomes."""
     head = _HEADER.pack(
-        OUTCOMES_MAGIC, VERSION, bytes(6), header.journal_id, header.first_seq, bytes(20)
+        OUTCOMES_MAGIC,
+        VERSION,
+        header.asides,
+        bytes(5),
+        header.journal_id,
+        header.first_seq,
+        bytes(20),
     )
     return head + _U32.pack(zlib.crc32(head))
 
@@ -129,13 +145,23 @@ def encode_latest(outcomes: Sequence[Outcome], digest: OutcomeDigest) -> bytes:
 
     Nothing is encoded again where msgpack, as the digest has it, gives all back as it was.
     """
-    plain = _PLAIN.issuperset(map(type, digest.told)) and len(digest.told) == len(outcomes)
+    plain = PLAIN.issuperset(map(type, digest.told)) and len(digest.told) == len(outcomes)
     return digest.latest if plain and digest.latest is not None else encode_outcomes(outcomes)
 
 
 def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
     """Return outcomes of any sort as the body of an outcome frame."""
-    return b"".join(map(_encode_outcome, outcomes))
+    return b"".join(map(encode_outcome, outcomes))
+
+
+def formless(said: str) -> bytes:
+    """Return what stands in a body for a reply that has no form."""
+    return _extension(_FORMLESS, _encode(_shown(said)))
+
+
+def is_formless(item: bytes) -> bool:
+    """Say whether an item stands for a reply that has no form."""
+    return item[0] in _EXTENSIONS and int(_extension_of(item).code) == _FORMLESS
 
 
 def decode_outcomes(frame: OutcomeFrame, resolve: Resolve) -> list[Outcome]:
@@ -146,14 +172,20 @@ def decode_outcomes(frame: OutcomeFrame, resolve: Resolve) -> list[Outcome]:
     """
     head = b"\xdd" + frame.count.to_bytes(4, "big")
     try:
+        values = _values(head + frame.body)
+        if PLAIN.issuperset(map(type, values)):
+            return [Reply(value) for value in values]
         items = _split(head + frame.body)
-        return [_decode_outcome(bytes(item), resolve) for item in items]
+        return [decode_outcome(bytes(item), resolve) for item in items]
     except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise Corrupt(f"seq {frame.first_seq}: the outcomes cannot be read: {error}") from None
 
 
 class OutcomeStream:
-    """Reads a stream of outcomes: bytes in, as they come; whole frames out."""
+    """Reads a stream of outcomes: bytes in, as they come; whole frames out.
+
+    Asides stand where the header says that there are any; before it, a core may say why it ends.
+    """
 
     def __init__(self) -> None:
         self.header: OutcomesHeader | None = None
@@ -161,21 +193,21 @@ class OutcomeStream:
         self._held = bytearray()
         self._next_seq = 0
 
-    def feed(self, data: bytes | memoryview) -> Iterator[OutcomeFrame]:
-        """Take bytes in; yield the frames that are whole by now; ``Corrupt`` at damage."""
+    def feed(self, data: bytes | memoryview) -> Iterator[OutcomeFrame | Aside]:
+        """Take bytes in; yield what is whole by now; ``Corrupt`` at damage."""
         held = self._held
         held += data
         start = 0
-        if self.header is None:
+        if self.header is None and not held.startswith(ASIDE_MAGIC):
             if len(held) < HEADER_SIZE:
                 return
             self.header = _decode_header(bytes(held[:HEADER_SIZE]))
             self._next_seq = self.header.first_seq
             start = HEADER_SIZE
         try:
-            while (frame := self._frame(start)) is not None:
-                start += FRAME_HEADER_SIZE + len(frame.body)
-                yield frame
+            while (step := self._next(start)) is not None:
+                start += step.size
+                yield step
         finally:
             del held[:start]
 
@@ -183,6 +215,13 @@ class OutcomeStream:
         """Say that nothing comes any more; ``Corrupt`` when something was to come."""
         if self._held:
             raise Corrupt(f"seq {self._next_seq}: the stream of outcomes ends inside of a frame")
+
+    def _next(self, start: int) -> OutcomeFrame | Aside | None:
+        header = self.header
+        if (header is None or header.asides) and self._held.startswith(ASIDE_MAGIC, start):
+            found = decode_aside(self._held, start)
+            return found if isinstance(found, Aside) else None
+        return None if header is None else self._frame(start)
 
     def _frame(self, start: int) -> OutcomeFrame | None:
         held = self._held
@@ -211,16 +250,17 @@ class OutcomeStream:
 
 
 def _decode_header(head: bytes) -> OutcomesHeader:
-    magic, version, _, journal_id, first_seq, _ = _HEADER.unpack_from(head)
+    magic, version, asides, _, journal_id, first_seq, _ = _HEADER.unpack_from(head)
     right = zlib.crc32(head[:-4]) == _U32.unpack_from(head, _HEADER.size)[0]
     if magic != OUTCOMES_MAGIC or not right:
         raise Corrupt("this is no stream of outcomes: its header is not right")
     if version != VERSION:
         raise Corrupt(f"outcomes of version {version}; this program reads {VERSION}")
-    return OutcomesHeader(journal_id, first_seq)
+    return OutcomesHeader(journal_id, first_seq, bool(asides & 1))
 
 
-def _encode_outcome(outcome: Outcome) -> bytes:
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Return one outcome as it stands in a body."""
     if isinstance(outcome, FailedOutcome):
         return _extension(FAILED, _encode(outcome.seq))
     if isinstance(outcome, RefusedOutcome):
@@ -230,7 +270,7 @@ def _encode_outcome(outcome: Outcome) -> bytes:
     try:
         exact = encode_exactly(outcome.value)
     except (TypeError, ValueError, RecursionError) as error:
-        return _extension(_FORMLESS, _encode(_shown(str(error))))
+        return formless(str(error))
     return _extension(_EXACT, exact) if exact[0] in _EXTENSIONS else exact
 
 
@@ -239,13 +279,15 @@ def _extension(code: int, data: bytes) -> bytes:
 
 
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_values = msgspec.msgpack.Decoder(list[Any]).decode
 _extension_of = msgspec.msgpack.Decoder(msgspec.msgpack.Ext).decode
 _failed_seq = msgspec.msgpack.Decoder(int).decode
 _refused = msgspec.msgpack.Decoder(tuple[str, int, int, str]).decode
 _text = msgspec.msgpack.Decoder(str).decode
 
 
-def _decode_outcome(item: bytes, resolve: Resolve) -> Outcome:
+def decode_outcome(item: bytes, resolve: Resolve) -> Outcome:
+    """Return one outcome; raises what ``decode_exactly`` raises."""
     if item[0] not in _EXTENSIONS:
         return Reply(decode_exactly(item, resolve))
     found = _extension_of(item)

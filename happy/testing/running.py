@@ -19,6 +19,7 @@ from happy.codec import to_json
 from happy.effects import Call, Owed, SendMail
 from happy.event import CallEnded, Configured, Exchange, Mail, MailFailed, MailSent
 from happy.limits import Limits
+from happy.opening import Elsewhere
 from happy.stream import Stream
 from happy.testing.disk import MemoryDisk
 from happy.testing.doors import MailReply, Response, ask, send_mail
@@ -186,6 +187,9 @@ class Running:
 
     # --- inside ---------------------------------------------------------------------------
 
+    def _elsewhere(self, _name: str, _world: World) -> Elsewhere | None:
+        return None
+
     def _open(self) -> None:
         world = World(
             self.clock,
@@ -197,7 +201,8 @@ class Running:
         )
         check_sets(self._app_class)
         name = self._app_class.__name__.lower()
-        self.stream = Stream(name, self._definition, self.disk, world, self._limits)
+        elsewhere = self._elsewhere(name, world)
+        self.stream = Stream(name, self._definition, self.disk, world, self._limits, elsewhere)
         self.app = self._app_class(name, self.stream, self._settings, self._domains)
         self._site = (
             site_for(self.app, limits=self._limits, reactor=self.clock)
