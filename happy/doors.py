@@ -25,11 +25,12 @@ from happy.errors import StartError
 from happy.event import Exchange
 from happy.stream import Stream
 from happy.wire.access import AccessLog
-from happy.wire.call_out import CallOut
+from happy.wire.call_out import CallOut, fetch_text
 from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.http import site_for
 from happy.wire.lmtp import lmtp_factory
+from happy.wire.mta_sts import POLICY_BYTES_MAX, StsHops
 from happy.wire.mx import MxHops
 from happy.wire.next_hop import NextHops, Smarthost
 from happy.wire.smtp import smtp_factory
@@ -168,13 +169,17 @@ def _hops_of(container: Config, config: AppConfig, reactor: Any) -> NextHops | N
         return Smarthost(clientFromString(reactor, str(mail.smarthost)))
     if not mail.direct:
         return None
-    return MxHops(
-        resolver=createResolver(),
+    resolver = createResolver()
+    direct = MxHops(
+        resolver=resolver,
         reactor=reactor,
         identity=mail.hostname,
         limits=config.limits,
         chance=random.SystemRandom(),
     )
+    agent = Agent(reactor, connectTimeout=config.limits.mail_out_connect_timeout_s)
+    fetch = partial(fetch_text, agent, reactor, config.limits.call_timeout_s, POLICY_BYTES_MAX)
+    return StsHops(direct, resolver, fetch, reactor.seconds)
 
 
 def _sign_of(

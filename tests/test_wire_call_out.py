@@ -25,7 +25,7 @@ from happy.effects import Call, Owed
 from happy.errors import Busy
 from happy.event import CallEnded
 from happy.limits import Limits
-from happy.wire.call_out import CallOut
+from happy.wire.call_out import CallFailed, CallOut, fetch_text
 
 CALL = Call("POST", "http://api.example/pay", b"42", (("X-A", "1"), ("X-A", "2")), tag="t")
 
@@ -389,3 +389,28 @@ def run(awaited, timeout_s=20):
     if isinstance(ends[0], Failure):
         ends[0].raiseException()
     return ends[0]
+
+
+def fetching(world, bytes_max=10, url="https://x.example/policy"):
+    ends = []
+    fetch = fetch_text(world, world.clock, 30, bytes_max, url)
+    Deferred.fromCoroutine(fetch).addBoth(ends.append)
+    return ends
+
+
+def test_a_page_is_fetched_in_bounds():
+    """Its bytes when it is there; else an error: another status, too much, too late."""
+    world = World()
+    ends = fetching(world)
+    world.answers(200).ends(b"0123456789")
+    assert ends == [b"0123456789"]
+    for status, body in [(404, b"no"), (301, b""), (200, b"0123456789x")]:
+        ends = fetching(world)
+        response = world.answers(status)
+        if not ends:
+            response.ends(body)
+        assert ends[0].check(CallFailed)
+    ends = fetching(world)
+    world.clock.advance(30)
+    assert ends[0].check(CallFailed)
+    assert world.clock.getDelayedCalls() == []

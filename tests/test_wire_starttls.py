@@ -35,13 +35,14 @@ class Secretive(StringTransport):
 
 
 class Talk:
-    def __init__(self):
+    def __init__(self, *, required=False):
         self.client = SmtpClient(
             identity="happy.example",
             clock=Clock(),
             limits=Limits(),
             open_blob=None,
             tls=Opportunistic("mx.example"),
+            tls_required=required,
         )
         self.transport = Secretive()
         self.client.makeConnection(self.transport)
@@ -88,6 +89,23 @@ def test_a_server_that_will_not_start_tls_is_spoken_to_in_the_clear(word, goes_o
     talk.says("220 mx")
     talk.says("250-mx", "250 STARTTLS")
     assert talk.says(word).startswith(b"MAIL FROM" if goes_on else b"QUIT")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["502 what?"], ["250 mx"], ["250-mx\r\n250 STARTTLS", "454 later"]],
+    ids=["no EHLO", "no STARTTLS", "refused"],
+)
+def test_where_tls_is_demanded_nothing_is_sent_in_the_clear(words):
+    """Not after HELO either; the connection ends, and the message stays for later."""
+    talk = Talk(required=True)
+    talk.says("220 mx")
+    for word in words:
+        said = talk.says(word)
+    assert said == b"QUIT\r\n"
+    (result,) = talk.results
+    assert isinstance(result, Transient)
+    assert not result.begun
 
 
 def test_a_handshake_that_fails_is_told_from_other_ends():

@@ -169,6 +169,24 @@ class CallOut:
         return response.code, await answer.whole
 
 
+async def fetch_text(
+    agent: IAgent, clock: IReactorTime, timeout_s: int, bytes_max: int, url: str
+) -> bytes:
+    """Return what a URL holds, if its status is 200; raises when not, or when it is too much."""
+
+    async def fetch() -> bytes:
+        client = HTTPClient(_Plain(agent))
+        response: IResponse = await client.get(url, allow_redirects=False, unbuffered=True)
+        answer = _Answer(bytes_max)
+        response.deliverBody(answer)
+        body = await answer.whole
+        if response.code != 200:
+            raise CallFailed(f"status {response.code}")
+        return body
+
+    return await Deferred.fromCoroutine(fetch()).addTimeout(timeout_s, clock, _too_late)
+
+
 def _too_late(_: object, timeout_s: float) -> NoReturn:
     raise CallFailed(f"no answer within {timeout_s} s")
 

@@ -7,15 +7,19 @@ from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 
 
 @frozen
 class Hop:
-    """A server that takes mail for a destination; ``name`` is its host name, or empty."""
+    """A server that takes mail for a destination; ``name`` is its host name, or empty.
+
+    ``tls`` makes the connection secret, and it must be; without it, it is where that is offered.
+    """
 
     endpoint: IStreamClientEndpoint
     name: str = ""
+    tls: IOpenSSLClientConnectionCreator | None = None
 
 
 class NoHop(Exception):

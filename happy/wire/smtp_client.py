@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import SUCCESS, ESMTPClient
 
-from happy.wire.smtp_data import Blocks, blocks_of, is_8bit, size_of
+from happy.wire.smtp_data import Blocks, blocks_of, is_8bit, is_address, size_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _GOODBYE_TIMEOUT_S: Final = 10  # nothing is at stake any more
 
-_ADDRESS = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\s"<>]++)(?:@[^\s"<>@]++)?+')
 _REPLY = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -71,15 +70,12 @@ class Permanent:
 Result = Sent | Transient | Permanent
 
 
-def _is_address(text: str) -> bool:
-    return text.isprintable() and _ADDRESS.fullmatch(text) is not None
-
-
 class SmtpClient(ESMTPClient):
     """A client that sends what ``deliver`` gives it, over one connection, until ``quit``.
 
     ``identity`` is the name it gives in EHLO, ``tls`` makes the connection secret where the
-    server offers that, if it is not None. ``closed`` fires when the connection is gone.
+    server offers that, if it is not None; ``tls_required`` when
+    nothing is sent otherwise. ``closed`` fires when the connection is gone.
     ``messages`` counts what it was given.
     """
 
@@ -88,7 +84,7 @@ class SmtpClient(ESMTPClient):
     timeout: Any
     _expected: Any
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is told of itself, of its bounds and of TLS
         self,
         *,
         identity: str,
@@ -96,6 +92,7 @@ class SmtpClient(ESMTPClient):
         limits: Limits,
         open_blob: Callable[[Blob], BlobReader],
         tls: IOpenSSLClientConnectionCreator | None = None,
+        tls_required: bool = False,
     ) -> None:
         super().__init__(None, None, identity)
         self.closed: Deferred[None] = Deferred()
@@ -113,6 +110,7 @@ class SmtpClient(ESMTPClient):
         self._done: Deferred[Result] | None = None
         self._fault: Transient | None = None
         self._tls = tls
+        self._tls_required = tls_required
         self._shaking_hands = False
         self._ready = self._begun = self._dotted = self._cut = False
         self._blocks: Blocks | None = None
@@ -128,7 +126,7 @@ class SmtpClient(ESMTPClient):
         """Send a message; fires with what became of it. One at a time."""
         assert self._done is None, "one message at a time"
         self.messages += 1
-        if not (_is_address(mail.recipient) and _is_address(mail.reverse_path or "none")):
+        if not (is_address(mail.recipient) and is_address(mail.reverse_path or "none")):
             refused = f"{mail.recipient!a} from {mail.reverse_path!a}"
             return succeed(Permanent(f"553 5.1.3 not a mail address: {refused}"[:500]))
         self._begun = self._dotted = False
@@ -228,7 +226,7 @@ class SmtpClient(ESMTPClient):
         self._ask(b"EHLO " + self.identity, SUCCESS, self.esmtpState_serverConfig, self._no_ehlo)
 
     def _no_ehlo(self, code: int, resp: bytes) -> None:
-        if code < 500:
+        if code < 500 or (self._tls is not None and self._tls_required):
             self._session_refused(code, resp)
             return
         self._ask(b"HELO " + self.identity, SUCCESS, self.smtpState_from, self._session_refused)
@@ -241,6 +239,8 @@ class SmtpClient(ESMTPClient):
         self._shaking_hands = False
         if self._tls is not None and b"STARTTLS" in self._extensions:
             self._ask(b"STARTTLS", (220,), self._start_tls, self._no_tls)
+        elif self._tls is not None and self._tls_required:
+            self._session_refused(454, b"4.7.5 the server offers no TLS, and its domain demands it")
         else:
             self.smtpState_from(code, resp)
 
@@ -257,7 +257,7 @@ class SmtpClient(ESMTPClient):
         self.esmtpState_ehlo(code, resp)
 
     def _no_tls(self, code: int, resp: bytes) -> None:
-        if code == 421:
+        if code == 421 or self._tls_required:
             self._session_refused(code, resp)
         else:
             self.smtpState_from(code, resp)

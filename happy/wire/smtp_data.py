@@ -5,6 +5,7 @@ Pure but for the reader of a large body; memory is one block, however large the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from happy.effects import SendMail
 
 BLOCK_BYTES: Final = 64 * 1024
+
+_ADDRESS: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\s"<>]++)(?:@[^\s"<>@]++)?+')
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text can stand in an envelope, between angle brackets."""
+    return text.isprintable() and _ADDRESS.fullmatch(text) is not None
 
 
 def completed(mail: SendMail, key: str, since_ns: int, hostname: str) -> SendMail:

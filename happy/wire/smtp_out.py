@@ -167,7 +167,7 @@ class MailOut:
             return None, Permanent(none.reply) if none.permanent else _not_begun(none.reply)
         result = _not_begun("4.4.4 nobody takes mail there")
         for hop in hops[: self._limits.mail_out_hops_max]:
-            for secret in (True, False):
+            for secret in (True, False) if hop.tls is None else (True,):
                 try:
                     client = await self._connect(hop, secret=secret)
                 except Exception as error:  # noqa: BLE001 - an endpoint may fail with anything
@@ -205,7 +205,8 @@ class MailOut:
                 clock=self._clock,
                 limits=self._limits,
                 open_blob=self._open_blob,
-                tls=Opportunistic(hop.name) if secret else None,
+                tls=(hop.tls or Opportunistic(hop.name)) if secret else None,
+                tls_required=hop.tls is not None,
             )
         )
         factory.noisy = False
