@@ -19,6 +19,7 @@ FITTED_CLIENTS: Final = frozenset({1, 16, 256})
 FITTED_FRONTS: Final = 1
 CORES: Final = (2, 4, 8, 16, 32)
 _MB: Final = 1e6
+_NOT_MEASURED: Final = "This was not measured.\n"
 
 Found = Mapping[str, Any]
 Checked = dict[str, Any]
@@ -31,6 +32,11 @@ def clients_line(found: Found) -> Line:
         for row in found["clients"]
         if row["clients"] in FITTED_CLIENTS
     )
+
+
+def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether there are enough points for a line."""
+    return len(rows) > 2
 
 
 def line_of(rows: Sequence[Mapping[str, Any]], by: str, what: str) -> Line:
@@ -75,8 +81,8 @@ def _predicted(found: Found) -> Iterator[tuple[str, float, float]]:
         (found["rows"], "rows", "seconds", "seconds of a restart, snapshot of {:,} rows"),
         (found["rows"], "rows", "memory_bytes", "bytes of memory, {:,} rows"),
     ):
-        line = line_of(rows, by, what)
-        for row in rows[1::2]:
+        line = line_of(rows, by, what) if fits(rows) else None
+        for row in rows[1::2] if line else ():
             yield title.format(row[by]), line.at(row[by]), row[what]
     for rows, by, title in (
         (found["events"], "events", "events a second, journal of {:,}"),
@@ -95,7 +101,7 @@ def _predicted(found: Found) -> Iterator[tuple[str, float, float]]:
                 yield f"numbers a second, {row['fronts']} fronts", said.per_s, row["per_s"]
 
 
-def within(predictions: Sequence[Checked]) -> bool:
+def holds(predictions: Sequence[Checked]) -> bool:
     """Return whether every prediction is as near as is stated."""
     return all(abs(one["error"]) <= ERROR_MAX for one in predictions)
 
@@ -106,17 +112,21 @@ def within(predictions: Sequence[Checked]) -> bool:
 def constants(found: Found) -> str:
     """Return the constants of the model, as measured here."""
     response = clients_line(found)
-    tail = line_of(found["restarts"], "tail", "seconds")
-    rows = line_of(found["rows"], "rows", "seconds")
-    memory = line_of(found["rows"], "rows", "memory_bytes")
     said = [
         ("a response: sync and batch, once", f"{response.base:,.0f} us"),
         ("a response: each client, at the bottleneck", f"{response.each:.1f} us"),
-        ("a restart: each row of the snapshot", f"{rows.each * 1e6:.2f} us"),
-        ("a restart: each event behind it", f"{tail.each * 1e6:.2f} us"),
-        ("memory: the program", f"{memory.base / _MB:,.0f} MB"),
-        ("memory: each row", f"{memory.each:,.0f} bytes"),
     ]
+    if fits(found["rows"]):
+        rows = line_of(found["rows"], "rows", "seconds")
+        memory = line_of(found["rows"], "rows", "memory_bytes")
+        said += [
+            ("a restart: each row of the snapshot", f"{rows.each * 1e6:.2f} us"),
+            ("memory: the program", f"{memory.base / _MB:,.0f} MB"),
+            ("memory: each row", f"{memory.each:,.0f} bytes"),
+        ]
+    if fits(found["restarts"]):
+        tail = line_of(found["restarts"], "tail", "seconds")
+        said.append(("a restart: each event behind it", f"{tail.each * 1e6:.2f} us"))
     work = work_of_fronts(found)
     if work is not None:
         said += [
@@ -148,6 +158,8 @@ def clients_table(found: Found) -> str:
 
 def events_table(found: Found) -> str:
     """Return throughput as a journal grows, and restarts by the events behind a snapshot."""
+    if not (found["events"] and fits(found["restarts"])):
+        return _NOT_MEASURED
     line = line_of(found["restarts"], "tail", "seconds")
     growing = table(
         ("events in the journal", "events/s", "events per sync"),
@@ -163,14 +175,16 @@ def events_table(found: Found) -> str:
             for row in found["restarts"]
         ],
     )
-    return f"{growing}\n{restarts}"
+    return f"{growing}\n{restarts}\n![by events](benchmarks/growth-events.svg)\n"
 
 
 def state_table(found: Found) -> str:
     """Return restart, memory and throughput by the rows of the state."""
+    if not fits(found["rows"]):
+        return _NOT_MEASURED
     seconds = line_of(found["rows"], "rows", "seconds")
     memory = line_of(found["rows"], "rows", "memory_bytes")
-    return table(
+    said = table(
         ("rows", "restart", "model", "memory", "model", "events/s", "p50", "p99"),
         [
             (
@@ -186,13 +200,14 @@ def state_table(found: Found) -> str:
             for row in found["rows"]
         ],
     )
+    return f"{said}\n![by rows](benchmarks/growth-state.svg)\n"
 
 
 def fronts_table(found: Found) -> str:
     """Return what fronts bring here, and what the model expects of more cores."""
     work = work_of_fronts(found)
     if work is None:
-        return "Fronts were not measured.\n"
+        return _NOT_MEASURED
     here = []
     for row in found["fronts"]:
         said = predict(

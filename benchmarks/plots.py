@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
-from growth_report import clients_line, line_of, work_of_fronts
+from growth_report import clients_line, fits, line_of, work_of_fronts
 
 from happy.bench.model import Line, predict, throughput
 
@@ -75,8 +75,10 @@ def web(found: Mapping[str, Any], directory: Path) -> None:
 def growth(found: Mapping[str, Any], directory: Path) -> None:
     """Draw what ``growth.py`` found."""
     _clients(found, directory / "growth-clients.svg")
-    _events(found, directory / "growth-events.svg")
-    _state(found, directory / "growth-state.svg")
+    if fits(found["restarts"]):
+        _events(found, directory / "growth-events.svg")
+    if fits(found["rows"]):
+        _state(found, directory / "growth-state.svg")
     if found["fronts"]:
         _fronts(found, directory / "growth-fronts.svg")
 

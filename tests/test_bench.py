@@ -447,3 +447,27 @@ def test_the_parts_share_the_time(seconds):
     assert len(shares) == len(parts.PARTS)
     assert min(shares) > 0
     assert seconds / 4 <= sum(shares) <= seconds
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_port_of_a_container_is_read_from_what_it_says(apart, tmp_path):
+    """However its lines come, one by one or all at once, and though nothing follows them."""
+    said = ["starting", "numbers: http on 127.0.0.1:4711", "happy is serving numbers", ""]
+    pieces = [f"{line}\n" for line in said] if apart else ["\n".join(said)]
+    program = f"""
+import sys, time
+for piece in {pieces!r}:
+    sys.stdout.write(piece); sys.stdout.flush()
+time.sleep(600)
+"""
+    with running([sys.executable, "-c", program], cores(), tmp_path) as process:
+        assert parts.port_of(process) == 4711
+
+
+def test_a_container_that_does_not_start_is_a_sentence(tmp_path):
+    """Its last words are told."""
+    with (
+        running([sys.executable, "-c", "print('no room')"], cores(), tmp_path) as process,
+        pytest.raises(ChildFailed, match="the container did not start: no room"),
+    ):
+        parts.port_of(process)

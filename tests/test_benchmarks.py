@@ -207,24 +207,29 @@ def test_what_grows_as_the_model_has_it_is_predicted():
     predictions = growth_report.checked(grown())
     assert len(predictions) == 18
     assert max(abs(one["error"]) for one in predictions) < 0.01
-    assert growth_report.within(predictions)
+    assert growth_report.holds(predictions)
 
 
 def test_what_grows_otherwise_is_told():
     """A curve that is half as high where it was predicted is off, and the page says so."""
     predictions = growth_report.checked(grown(noise=0.5))
-    assert not growth_report.within(predictions)
+    assert not growth_report.holds(predictions)
     missed = [one["what"] for one in predictions if abs(one["error"]) > growth_report.ERROR_MAX]
     assert f"; {len(missed)} of 18 are off" in growth_report.checked_table(predictions)
     assert any("clients" in what for what in missed)
     assert any("to replay" in what for what in missed)
 
 
-def test_growth_is_told_without_fronts():
-    """Where there are none, their table says so, and nothing else is missing."""
-    regions = growth_report.regions({**grown(), "fronts": []})
-    assert regions["growth-fronts"] == "Fronts were not measured.\n"
-    assert all(regions.values())
+@pytest.mark.parametrize(
+    ("missing", "region"),
+    [("fronts", "fronts"), ("rows", "state"), ("restarts", "events"), ("events", "events")],
+)
+def test_growth_is_told_without_a_part_of_it(missing, region):
+    """Where there was no time for something, its table says so, and nothing else is missing."""
+    regions = growth_report.regions({**grown(), missing: []})
+    silent = [name for name, text in regions.items() if text == "This was not measured.\n"]
+    assert silent == [f"growth-{region}"]
+    assert "(benchmarks/growth-" not in regions[f"growth-{region}"]
 
 
 def test_events_per_frame_are_those_of_the_run():
