@@ -19,6 +19,7 @@ from happy.retransmission import Retransmissions
 from happy.stream_clock import StreamClock
 from happy.testing import running
 from happy.unacknowledged import Unacknowledged, copy_of
+from link_kit import LinkedRunning
 
 NAMES = ("x@d.example", "y@d.example", "z@d.example")
 MAIL = Mail("a@s.example", NAMES[:2], b"\r\n", b"\r\nhi\r\n", sha256=b"1" * 32)
@@ -326,6 +327,20 @@ def test_a_message_that_is_sent_on_purpose_is_taken_after_a_restart_too(how):
                 break
             if how == "restart":
                 counting.restart()
+
+
+def test_through_a_front_it_is_the_same():
+    """The door is in another process, and the memory where the order is."""
+    limits = Limits(segment_bytes_max=1024 * 1024)
+    counting = LinkedRunning(Counting, None, ("d.example",), limits)
+    places = counting.result(counting.app.submit(MAIL))
+    more = evolve(MAIL, recipients=NAMES)
+    assert counting.result(counting.app.submit(more))[:2] == places
+    assert counting.state.taken == 3
+    for taken_by_then in (4, 5):
+        counting.mail("a@s.example", "x@d.example", b"\r\nthe same\r\n")
+        assert counting.state.taken == taken_by_then
+    counting.close()
 
 
 def test_nobody_is_told_of_acknowledging():
