@@ -37,6 +37,7 @@ from happy.wire.smtp import smtp_factory
 from happy.wire.smtp_data import as_sent, blocks_of
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
+from happy.wire.xforward import Relays
 
 
 class DoorFactory(Protocol):
@@ -130,6 +131,7 @@ def doors_of(
                 clock=reactor,
                 hostname=mail.hostname,
                 certificate=certificate,
+                relays=Relays(mail.relays),
             )
             doors.append(Door(kind, str(endpoint), factory))
     return doors

@@ -244,8 +244,8 @@ class Mail:
 
     ``header`` is the header section up to and including the empty line; ``content`` is the
     whole message (header included) with CRLF line ends: inline, or a ``Blob`` when large, and
-    ``sha256`` is its digest. ``options`` are the parameters of MAIL, ``recipient_options`` those
-    of RCPT, for each recipient. ``acknowledged`` says by the way what ``MailAcknowledged`` says.
+    ``sha256`` is its digest. ``options`` are the parameters of MAIL, ``recipient_options`` those of
+    each RCPT, ``forwarded`` what a relay tells of its client; ``acknowledged``: see below.
     """
 
     reverse_path: str
@@ -258,6 +258,7 @@ class Mail:
     tls: bool = False
     options: tuple[str, ...] = ()
     recipient_options: tuple[tuple[str, ...], ...] = ()
+    forwarded: tuple[str, ...] = ()
     sha256: bytes = b""
     acknowledged: tuple[tuple[int, bytes], ...] = ()
 
@@ -269,10 +270,9 @@ class Mail:
 
 @event(name="happy.MailAcknowledged")
 class MailAcknowledged:
-    """The senders of these messages have read that they were taken, or had the time to.
+    """The senders have read that these messages were taken, so that a copy is a new one now.
 
-    A copy of one of them that comes after this is a new message. Each is told by its place and
-    what its copies have in common; see ``happy.unacknowledged``.
+    Each is told by its place and what its copies have in common (``happy.unacknowledged``).
     """
 
     acknowledged: tuple[tuple[int, bytes], ...]

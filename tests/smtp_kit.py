@@ -16,6 +16,7 @@ from happy.event import Blob, MailAcknowledged
 from happy.limits import Limits
 from happy.wire.lmtp import lmtp_factory
 from happy.wire.smtp import smtp_factory
+from happy.wire.xforward import Relays
 
 
 class MemoryBlob:
@@ -140,7 +141,14 @@ class Door:
     """A mail door and its application; ``connect`` gives peers."""
 
     def __init__(
-        self, *, lmtp=False, domains=("lists.example",), held=False, certificate=None, **limits
+        self,
+        *,
+        lmtp=False,
+        domains=("lists.example",),
+        held=False,
+        certificate=None,
+        relays=(),
+        **limits,
     ):
         self.clock = Clock()
         self.stream = FakeStream(held=held)
@@ -151,6 +159,7 @@ class Door:
             clock=self.clock,
             hostname="mx.lists.example",
             certificate=certificate,
+            relays=Relays(relays),
         )
 
     @property

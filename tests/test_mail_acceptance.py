@@ -139,6 +139,11 @@ SHOWN = {
         "test_wire_certificate.test_nothing_that_came_in_the_clear_is_read_as_if_it_had_not",
         "test_wire_certificate.test_a_real_client_sends_over_tls",
     ],
+    "what a relay tells of its client is believed from listed peers only": [
+        "test_wire_xforward.test_nobody_else_is_believed",
+        "test_wire_xforward.test_what_a_relay_tells_is_in_the_event",
+        "test_wire_xforward.test_a_real_postfix_tells_of_its_client",
+    ],
     "a message that loops is 554 5.4.6": [
         "test_wire_smtp_limits.test_a_looping_message_is_refused",
     ],

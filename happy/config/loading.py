@@ -39,6 +39,7 @@ from happy.event import Mail
 from happy.limits import Limits
 from happy.wire.certificate import read_certificate
 from happy.wire.dkim import Signer
+from happy.wire.xforward import Relays
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
 _NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a letter"
@@ -79,7 +80,8 @@ class MailConfig:
     """Mail out: the server that takes it, if any, and the name we greet with.
 
     ``direct`` when it goes to the recipients' own servers instead; ``signers`` sign it. With a
-    ``certificate``, the doors that take mail offer TLS.
+    ``certificate``, the doors that take mail offer TLS; ``relays`` are believed what they tell of
+    their clients.
     """
 
     hostname: str
@@ -87,6 +89,7 @@ class MailConfig:
     direct: bool = False
     signers: tuple[Signer, ...] = ()
     certificate: Path | None = None
+    relays: tuple[str, ...] = ()
 
 
 @frozen
@@ -132,6 +135,7 @@ _MAIL_KEYS: Final = {
     "hostname": HostName,
     "dkim": Any,
     "certificate": Path,
+    "relays": tuple[str, ...],
 }
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
 _LIMIT_KEYS: Final = {field.name: Positive for field in attrs.fields(Limits)}
@@ -161,6 +165,10 @@ def load(path: Path) -> Config:
             read_certificate(mail["certificate"])
         except ValueError as error:
             reader.complain(("mail", "certificate"), str(error))
+    try:
+        Relays(mail.get("relays", ()))
+    except ValueError as error:
+        reader.complain(("mail", "relays"), f"{error}; write networks, addresses, or unix")
     log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
     limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
     apps: tuple[AppConfig, ...] = ()
@@ -178,6 +186,7 @@ def load(path: Path) -> Config:
             mail.get("direct", False),
             signers,
             certificate=mail.get("certificate"),
+            relays=mail.get("relays", ()),
         ),
         log=LogConfig(**log),
     )

@@ -249,7 +249,7 @@ class Front:
         )
         app = app_class(order.name, self._stream, settings, order.domains)
         certificate = None if order.certificate is None else Path(order.certificate)
-        mail = MailConfig(order.hostname, certificate=certificate)
+        mail = MailConfig(order.hostname, certificate=certificate, relays=order.relays)
         self._doors = doors_of(app, config, mail, reactor, self._access_log())
         for _, endpoint, descriptor in order.doors:
             self._listening.append(_Inheriting(reactor, endpoint, descriptor))

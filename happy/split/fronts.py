@@ -317,6 +317,7 @@ class Fronts:
             access=container.log.access,
             access_file=None if access_file is None else str(Path(access_file).absolute()),
             certificate=None if certificate is None else str(certificate.absolute()),
+            relays=container.mail.relays,
         )
 
     def launch(self) -> None:

@@ -78,6 +78,7 @@ class Order(msgspec.Struct, frozen=True):
     access: str
     access_file: str | None
     certificate: str | None = None
+    relays: tuple[str, ...] = ()
 
 
 class Ready(msgspec.Struct, frozen=True):

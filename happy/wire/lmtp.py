@@ -14,6 +14,7 @@ from happy.wire.smtp import MailFactory
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
 from happy.wire.smtp_transaction import Envelope
+from happy.wire.xforward import Relays
 
 
 class LmtpSession(SmtpSession):
@@ -47,13 +48,21 @@ class LmtpFactory(MailFactory):
     door: ClassVar[str] = "lmtp"
 
 
-def lmtp_factory(
+def lmtp_factory(  # noqa: PLR0913 - what doors of both kinds have
     app: App,
     *,
     limits: Limits,
     clock: IReactorTime,
     hostname: str,
     certificate: Certificate | None = None,
+    relays: Relays | None = None,
 ) -> LmtpFactory:
     """Return the LMTP door of an application; see ``happy.wire.smtp.MailFactory``."""
-    return LmtpFactory(app, limits=limits, clock=clock, hostname=hostname, certificate=certificate)
+    return LmtpFactory(
+        app,
+        limits=limits,
+        clock=clock,
+        hostname=hostname,
+        certificate=certificate,
+        relays=relays,
+    )

@@ -17,6 +17,7 @@ from happy.wire.address import Address, canonical_domain
 from happy.wire.certificate import Certificate
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
+from happy.wire.xforward import Relays
 
 if TYPE_CHECKING:
     from happy.wire.smtp_connection import SmtpConnection
@@ -28,15 +29,16 @@ class MailFactory(ServerFactory):
     """Makes the sessions of one mail door.
 
     ``app`` is asked about recipients and takes the messages, ``clock`` tells the time,
-    ``hostname`` is how the door calls itself; with a ``certificate`` it offers TLS. Raises
-    ``ValueError`` for a domain of the application that is no domain.
+    ``hostname`` is how the door calls itself; with a ``certificate`` it offers TLS, and
+    ``relays`` are believed what they tell of their clients. Raises ``ValueError`` for a domain of
+    the application that is no domain.
     """
 
     session: ClassVar[type[SmtpSession]] = SmtpSession
     door: ClassVar[str] = "smtp"
     noisy = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what doors of both kinds have
         self,
         app: App,
         *,
@@ -44,8 +46,10 @@ class MailFactory(ServerFactory):
         clock: IReactorTime,
         hostname: str,
         certificate: Certificate | None = None,
+        relays: Relays | None = None,
     ) -> None:
         self.app = app
+        self.relays = relays or Relays()
         self.certificate = certificate
         self.limits = limits
         self.clock = clock
@@ -130,13 +134,21 @@ class MailFactory(ServerFactory):
             session.check_time(now)
 
 
-def smtp_factory(
+def smtp_factory(  # noqa: PLR0913 - what doors of both kinds have
     app: App,
     *,
     limits: Limits,
     clock: IReactorTime,
     hostname: str,
     certificate: Certificate | None = None,
+    relays: Relays | None = None,
 ) -> MailFactory:
     """Return the SMTP door of an application; see ``MailFactory``."""
-    return MailFactory(app, limits=limits, clock=clock, hostname=hostname, certificate=certificate)
+    return MailFactory(
+        app,
+        limits=limits,
+        clock=clock,
+        hostname=hostname,
+        certificate=certificate,
+        relays=relays,
+    )

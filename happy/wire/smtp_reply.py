@@ -64,6 +64,7 @@ HAVE_TLS: Final = Reply(503, "5.5.1", "This connection is encrypted already")
 HAVE_SENDER: Final = Reply(503, "5.5.1", "There is a sender already")
 NO_SENDER: Final = Reply(503, "5.5.1", "Send MAIL first")
 NO_RECIPIENTS: Final = Reply(503, "5.5.1", "No recipient was accepted")
+NOT_TRUSTED: Final = Reply(550, "5.7.1", "This is believed from servers of ours only")
 RELAY_DENIED: Final = Reply(550, "5.7.1", "Relay access denied")
 NO_SUCH_RECIPIENT: Final = Reply(550, "5.1.1", "No such recipient here")
 

@@ -16,9 +16,11 @@ from happy.wire import smtp_reply as say
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_transaction import SmtpTransaction
 from happy.wire.unread import unread_bytes
+from happy.wire.xforward import ATTRIBUTES, parse_xforward
 
 _PEER_NAME: Final = re.compile(rb"[!-~]{1,255}")
 _NOT_IN_A_COMMAND: Final = re.compile(rb"[\r\n\0]")
+_ATTRIBUTES: Final = [name.encode("ascii") for name in ATTRIBUTES]
 
 
 class SmtpSession(SmtpTransaction):
@@ -63,6 +65,7 @@ class SmtpSession(SmtpTransaction):
                 b"MAILMAX=%d" % limits.smtp_messages_max,
                 b"RCPTMAX=%d" % limits.smtp_recipients_max,
             ],
+            **({b"XFORWARD": _ATTRIBUTES} if self.factory.relays.trusts(self.peer) else {}),
         }
 
     # --- hello and goodbye ----------------------------------------------------------------
@@ -137,6 +140,18 @@ class SmtpSession(SmtpTransaction):
         self._peer_name = b""
         self.begin_anew()
         return None
+
+    def do_XFORWARD(self, rest: bytes) -> Reply:
+        """Postfix's XFORWARD_README: take what a server in front tells of its client."""
+        if not self.factory.relays.trusts(self.peer):
+            return say.NOT_TRUSTED
+        if self._envelope is not None:
+            return say.HAVE_SENDER
+        try:
+            self._forwarded |= parse_xforward(rest)
+        except ValueError as error:
+            return Reply(501, "5.5.4", str(error))
+        return say.OK
 
     def do_HELP(self, rest: bytes) -> Reply:
         """RFC 5321 section 4.1.1.8."""

@@ -47,6 +47,8 @@ class Envelope:
     """By what the recipients of the RCPT commands that were accepted are compared, in order."""
     recipient_options: dict[str, tuple[str, ...]] = field(factory=dict)
     """The parameters of each recipient's first RCPT."""
+    forwarded: tuple[str, ...] = ()
+    """What a server in front told of its client."""
     places: dict[str, Placed] = field(factory=dict)
     """Where the message stands for each recipient, when it was taken."""
 
@@ -58,12 +60,14 @@ class SmtpTransaction(SmtpConnection):
         super().__init__()
         self._envelope: Envelope | None = None
         self._peer_name = b""
+        self._forwarded: dict[str, str] = {}
         self._commands = 0
         self._messages = 0
 
     def begin_anew(self) -> None:
         """Forget the transaction."""
         self._envelope = None
+        self._forwarded = {}
         self.drop_chunks()
 
     # --- the transaction ------------------------------------------------------------------
@@ -192,6 +196,7 @@ class SmtpTransaction(SmtpConnection):
         """Refuse a message that came to its end, or make it an event."""
         envelope, self._envelope = self._envelope, None
         assert envelope is not None
+        envelope.forwarded, self._forwarded = told(self._forwarded.items()), {}
         self._messages += 1
         self._commands = 0
 
@@ -239,6 +244,7 @@ class SmtpTransaction(SmtpConnection):
             tls=self.secure,
             options=envelope.options,
             recipient_options=self._options_of(envelope),
+            forwarded=envelope.forwarded,
             sha256=message.sha256,
         )
         exchange.set(Exchange(self._source))  # in the context of this coroutine alone
