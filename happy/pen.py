@@ -20,7 +20,7 @@ from happy.journal.appender import Appender
 from happy.journal.frame import Kind
 from happy.marks import DigestMark, Marker
 from happy.stream_clock import StreamClock
-from happy.world import Run
+from happy.world import World
 
 log = Logger()
 
@@ -29,7 +29,7 @@ class Pen:
     """Writes a journal for one stream; see the head of this module."""
 
     def __init__(
-        self, name: str, appender: Appender, marker: Marker, run: Run, clock: StreamClock
+        self, name: str, appender: Appender, marker: Marker, world: World, clock: StreamClock
     ) -> None:
         self.busy = False
         """Whether a write is in flight; its owner says when it has dealt with the end of it."""
@@ -38,7 +38,8 @@ class Pen:
         self._marker = marker
         self._name = name
         self._appender = appender
-        self._run = run
+        self._run = world.run
+        self._let_begin = world.let_begin
         self._clock = clock
 
     @property
@@ -51,7 +52,10 @@ class Pen:
 
         The Deferred fails as ``Appender.append`` does.
         """
-        return self._write(self._appender.append, records, digest)
+        written = self._write(self._appender.append, records, digest)
+        if len(records) > 1:  # where there are many, there is more to do here meanwhile
+            self._let_begin()
+        return written
 
     def mark(self, kind: Kind, what: str, digest: DigestMark | None = None) -> Deferred[Any]:
         """Write a mark, and before it a digest mark; or say in the log that there is no room."""

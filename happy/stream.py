@@ -129,7 +129,7 @@ class Stream:
         self._core = core = opened.core
         end = opened.tail.position
         self.clock.go_on_from(end.time_ns)
-        self._pen = Pen(self.name, opened.appender, opened.marker, self._world.run, self.clock)
+        self._pen = Pen(self.name, opened.appender, opened.marker, self._world, self.clock)
         self._order = Order(end.next_seq, self.limits)
         self._memory = MemoryWatch(
             self.name, core.state_bytes, self.limits, self._world.clock, self._world.footprint
@@ -192,8 +192,7 @@ class Stream:
             raise not_open(self.mood)
         if self._core.away is not None:
             raise NotOpen(self._core.away)
-        if self._memory.full:
-            self._memory.check(prepared.event)
+        self._memory.check(prepared.event)
         self._order.admit(prepared.record, prepared, waiter)
         if not self._pen.busy:  # else its end takes what has gathered
             self._crowd.ask()

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import random
 import time
+from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,10 +25,15 @@ from zope.interface import implementer
 from happy.footprint import Footprint, read_footprint
 
 _STDERR: Final = 2
+_BEGIN_S_MAX: Final = 0.001
 
 Work = Callable[[], Any]
 Run = Callable[[Work], Deferred[Any]]
 """Runs a function where it may block; fires with what it returns."""
+
+
+def _nothing() -> None:
+    """Wait for nothing, as in a test."""
 
 
 def _no_alarm(_seconds: float) -> None:
@@ -67,6 +73,9 @@ class World:
     """Returns a ``random.Random`` for a seed."""
     footprint: Callable[[], Footprint] = lambda: Footprint(None, None)
     """Returns what memory the process takes and the machine has left."""
+    let_begin: Callable[[], object] = _nothing
+    """Waits until the last journal work has begun, not longer than 1 ms. Without it the work waits
+    for the interpreter until the reactor has nothing to do, and the disk waits for the work."""
     alarm: Callable[[float], object] = _no_alarm
     """Ends the process in so many seconds, unless it is told another number; 0 means never."""
 
@@ -129,7 +138,8 @@ class JournalThread:
 
     def __init__(self, reactor: Any, name: str) -> None:
         self._reactor = reactor
-        self._work: SimpleQueue[tuple[Work, Deferred[Any]] | None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Work, Deferred[Any], LockType] | None] = SimpleQueue()
+        self._begun: LockType | None = None
         self._thread = Thread(target=self._go_on, name=name)
         self._told: _Told
         self.started = False
@@ -149,8 +159,16 @@ class JournalThread:
     def run(self, work: Work) -> Deferred[Any]:
         """Do ``work`` in the thread, after all before it; see ``Run``."""
         done: Deferred[Any] = Deferred()
-        self._work.put((work, done))
+        self._begun = begun = allocate_lock()
+        begun.acquire()
+        self._work.put((work, done, begun))
         return done
+
+    def let_begin(self) -> None:
+        """Return when the thread has begun with the last work; see ``World``."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.acquire(timeout=_BEGIN_S_MAX)
 
     def _go_on(self) -> None:
         while self._do_next():
@@ -160,7 +178,8 @@ class JournalThread:
         asked = self._work.get()
         if asked is None:
             return False
-        work, done = asked
+        work, done, begun = asked
+        begun.release()
         try:
             result = work()
         except BaseException:  # noqa: BLE001 - told to who asked
@@ -197,6 +216,7 @@ def real_world(reactor: Any, name: str) -> tuple[World, JournalThread]:
         os.urandom,
         random.Random,
         read_footprint,
+        thread.let_begin,
         set_alarm,
     )
     return world, thread

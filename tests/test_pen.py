@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
 
 from happy.errors import NoRoom
 from happy.journal.appender import Appender, create_journal
@@ -13,6 +14,7 @@ from happy.marks import DigestMark, mark_in
 from happy.pen import Pen
 from happy.stream_clock import StreamClock
 from happy.testing.disk import MemoryDisk
+from happy.world import World
 
 BEGUN_NS = 1_000
 
@@ -42,7 +44,12 @@ class Desk:
         clock = StreamClock(lambda: self.now_ns, lambda: 0.0)
         clock.go_on_from(BEGUN_NS)
         self.marker = Noting()
-        self.pen = Pen("numbers", appender, self.marker, maybeDeferred, clock)
+        self.waits = 0
+        world = World(Clock(), None, maybeDeferred, None, None, None, let_begin=self._wait)
+        self.pen = Pen("numbers", appender, self.marker, world, clock)
+
+    def _wait(self):
+        self.waits += 1
 
     def frames(self):
         return list(Reader(self.disk, cut=False).frames())
@@ -51,6 +58,14 @@ class Desk:
 @pytest.fixture
 def desk():
     return Desk()
+
+
+def test_many_events_are_on_their_way_before_anything_else_is_done(desk):
+    """Behind a batch the journal's thread is let begin; a lone event is not waited for."""
+    desk.pen.append([b"record"])
+    assert desk.waits == 0
+    desk.pen.append([b"one", b"two"])
+    assert desk.waits == 1
 
 
 def test_a_moment_never_goes_backwards(desk):

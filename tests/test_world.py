@@ -87,6 +87,27 @@ def test_what_work_raises_is_told_and_the_thread_goes_on(reactor, thread, error)
     assert heard == [1]
 
 
+def test_work_is_let_begin(reactor, thread):
+    """Who lets work begin goes on when it has; where there is none, or another, he is not kept."""
+    thread.let_begin()
+    begun, enough = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        assert enough.wait(SECONDS_MAX)
+
+    heard = []
+    thread.run(work).addCallback(heard.append)
+    thread.let_begin()
+    assert begun.wait(SECONDS_MAX)
+    thread.run(lambda: None).addCallback(heard.append)
+    thread.let_begin()
+    thread.let_begin()
+    assert heard == []
+    enough.set()
+    reactor.until(lambda: len(heard) == 2)
+
+
 def test_stopping_finishes_what_was_asked_for(reactor):
     """When ``stop`` returns, all work is done and the thread is gone; then it is told."""
     thread, done, told = JournalThread(reactor, "journal of test"), [], []
