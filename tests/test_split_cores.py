@@ -18,6 +18,7 @@ from happy.event import Configured, Exchange
 from happy.journal.frame import Kind
 from happy.journal.replay import Reader
 from happy.limits import Limits
+from happy.snapshotting import SnapshotMaker
 from happy.split.aside import Aside, Say
 from happy.split.pickled import pack
 from happy.stream import Stream
@@ -207,6 +208,23 @@ def test_what_ended_the_container_is_found_by_its_next_start(house):
     house.disk.crash()
     assert house.open().submit() == [1]
     assert house.stream.status()["quarantined"] == (1,)
+
+
+def test_a_core_begins_with_the_newest_snapshot(house):
+    """It replays what is behind that, at the first start and at each after it."""
+    for _ in range(5):
+        house.submit()
+    house.stream.close()
+    maker = SnapshotMaker(definition_of(Stepper), house.disk, random.Random, lambda: 0.0)
+    maker.make(10**18, kept=1)
+    opened = house.open().stream.opened
+    assert (opened.recalled.header.seq, opened.behind.events) == (5, 0)
+    assert house.submit() == [6]
+    house.lives[-1].die()
+    house.clock.advance(1)
+    assert house.stream._core.told.snapshot == opened.recalled.name
+    assert house.stream._core.told.events == 1
+    assert house.submit() == [7]
 
 
 def test_other_code_on_the_disk_is_not_taken_for_the_same(house, logged):
