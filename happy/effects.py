@@ -144,8 +144,12 @@ class Outbox:
         return len(self._before)
 
     def owe(self, owed: Owed) -> None:
-        """Take on a debt."""
-        self._put(owed)
+        """Take on a debt, or what has become of one: due as it was, it is not handed out again."""
+        known = self._owed.get(owed.id)
+        if known is not None and known.due_ns == owed.due_ns:
+            self._change(owed)
+        else:
+            self._put(owed)
 
     def cancel(self, timer_id: EffectId) -> None:
         """Owe a timer no more."""

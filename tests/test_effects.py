@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -155,6 +156,17 @@ def test_a_delayed_mail_is_handed_out_once_more():
     assert outbox.next_due_ns() == 9
     assert len(list(outbox.due(9))) == 1
     assert len(list(outbox.due(9))) == 0
+
+
+def test_a_debt_that_is_told_anew_while_it_is_performed_is_not_handed_out_again():
+    """A machine elsewhere tells the whole debt when an attempt begins; that is no second debt."""
+    outbox = owing(MAIL)
+    (owed,) = outbox.due(5)
+    outbox.owe(attrs.evolve(owed, sending=True))
+    assert outbox.get((1, 0)).state == "sending"
+    assert list(outbox.due(10**18)) == []
+    outbox.owe(attrs.evolve(owed, attempts=1, due_ns=9))
+    assert len(list(outbox.due(9))) == 1
 
 
 def test_debts_taken_on_while_handing_out_are_handed_out_too():

@@ -144,9 +144,9 @@ class MailOut:
                 attempt = _Attempt(self._ends, owed)
                 client, result = await self._send(client, attempt, queue.name)
                 queue.worked(not isinstance(result, Transient) or result.begun)
-                self._in_hand.discard(owed.id)
                 # Only then the next: so few ends at a time can be lost in a crash.
                 await self._report(attempt, result)
+                self._in_hand.discard(owed.id)
         finally:
             await self._part(client)
 
