@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from importlib import import_module
 
 import pytest
 from click.testing import CliRunner
@@ -82,6 +83,23 @@ def test_an_application_that_is_not_open_is_status_1(answering):
     result = status(answering(json.dumps({"apps": [app]}).encode() + b"\n"))
     assert result.exit_code == 1
     assert result.stderr.endswith(": a is halted\n")
+
+
+def test_a_core_is_shown_and_is_missed(answering, monkeypatch):
+    """With its process, its size and its restarts; without one, the application is not well."""
+    module = import_module("happy.cli.status")
+    monkeypatch.setattr(module, "is_terminal", lambda: True)
+    app = dict.fromkeys(("seq", "waiting", "owed", "failed"), 0)
+    core = {"pid": 77, "state": "serving", "restarts": 2, "lag": 3, "resident_bytes": 5_000_000}
+    app |= {"name": "a", "mood": "open", "doors": [], "core": core}
+    shown = status(answering(json.dumps({"apps": [app]}).encode() + b"\n"))
+    assert shown.exit_code == 0
+    words = " ".join(shown.stdout.split())
+    assert all(word in words for word in ("77)", "serving", "behind", "restarts"))
+    app["core"] = core | {"pid": None, "state": "ended", "resident_bytes": None}
+    missed = status(answering(json.dumps({"apps": [app]}).encode() + b"\n"))
+    assert missed.exit_code == 1
+    assert missed.stderr.endswith(": a has no core at present\n")
 
 
 def test_no_container_is_said_and_the_journals_are_looked_at(tmp_path):

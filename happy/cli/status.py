@@ -117,6 +117,14 @@ class _Application(msgspec.Struct):
         count = str(self.timers + self.schedules)
         return count if self.next_due_s is None else f"{count}, next in {self.next_due_s} s"
 
+    @property
+    def why_unwell(self) -> str:
+        """Why it takes no events at present; empty when it does."""
+        if self.mood != Mood.OPEN.value:
+            return f"is {self.mood}"
+        away = self.core is not None and self.core.state != "serving"
+        return "has no core at present" if away else ""
+
 
 class _Answer(msgspec.Struct):
     """What the container says, as far as it is shown; a later one may say more."""
@@ -140,7 +148,7 @@ def status(data: Path | None, config: Path | None, as_json: bool) -> None:
     Say which by --config FILE or by its data directory. When none runs there, its journals
     are looked at instead, read-only. Without a terminal: a line of JSON.
 
-    Exit status 1 when no container answers, or an application is not serving.
+    Exit status 1 when no container answers, or an application takes no events at present.
     """
     path = data_path(data, config)
     as_json = as_json or not is_terminal()
@@ -156,9 +164,9 @@ def status(data: Path | None, config: Path | None, as_json: bool) -> None:
         write_json({"running": True, **msgspec.json.decode(line)})
     else:
         _show_applications(answer)
-    not_open = [f"{app.name} is {app.mood}" for app in answer.apps if app.mood != Mood.OPEN.value]
-    if not_open:
-        raise Unwell(f"{path}: {', '.join(not_open)}")
+    unwell = [f"{app.name} {why}" for app in answer.apps if (why := app.why_unwell)]
+    if unwell:
+        raise Unwell(f"{path}: {', '.join(unwell)}")
 
 
 def _show_applications(answer: _Answer) -> None:
