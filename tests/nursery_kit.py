@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from fork_kit import without_reactor
 
 IMPORTED = ("happy.split.front", "happy.cli.filter", "happy.examples.numbers", "happy.cli")
-STARTERS = ("happy.split.fronts",)
+STARTERS = ("happy.split.fronts", "happy.split.core_life")
 MESSAGE_BYTES_MAX = 65_536
 DESCRIPTORS_MAX = 16
 HIGH = 500  # a descriptor beyond all that are asked for

@@ -26,11 +26,14 @@ data = "data"
 app = "happy.examples.numbers:NumberService"
 http = "tcp:0:interface=127.0.0.1"
 fronts = 2
+core = "process"
 [log]
 access = "off"
 [limits]
 front_restart_ms = 1
 front_restart_max_s = 1
+core_restart_ms = 1
+core_restart_max_s = 1
 """
 
 
@@ -112,6 +115,11 @@ class House:
         fronts = wait_for(lambda: [f for f in self._status()["fronts"] if f["state"] == "serving"])
         os.kill(self._moments.choice(fronts)["pid"], signal.SIGKILL)
 
+    def kill_core(self) -> None:
+        """Kill the core; another one applies what it had in hand."""
+        pid = wait_for(lambda: self._status()["core"]["pid"])
+        os.kill(pid, signal.SIGKILL)
+
     def kill_container(self) -> None:
         """Kill the container and none of its children, which are to find out; start another."""
         self._container.process.kill()
@@ -138,7 +146,7 @@ def test_kill_9_of_each_process_in_turn_loses_and_doubles_no_answered_number(
     witness = Witness()
     house = House(real, witness)
     clients = [Client(house, witness) for _ in range(CLIENTS)]
-    victims = [house.kill_front, house.kill_container]
+    victims = [house.kill_front, house.kill_core, house.kill_container]
     for client in clients:
         client.start()
     try:
@@ -156,6 +164,8 @@ def test_kill_9_of_each_process_in_turn_loses_and_doubles_no_answered_number(
     print(f"{KILLS} kills, {len(numbers)} numbers answered")
     assert numbers == list(range(1, len(numbers) + 1))
     assert witness.unanswered == set()
+    told = "\n".join(real.read_all())
+    assert told.count("was ended by signal 9") >= KILLS // 3  # some may be killed before they tell
     journal = real.data / "numbers"
     assert verified(journal) == "whole"
     assert numbers_in(journal) == witness.numbers
