@@ -118,7 +118,8 @@ smtp = "tcp:0:interface=127.0.0.1"
 domains = ["app.example"]
 """
 # What `script` does, by seq.
-CONFIGURED, POSTED, BY_MAIL, REFUSED, FAILED, AGAIN, FIRED, SENT, DROPPED, LAST = range(1, 11)
+CONFIGURED, POSTED, BY_MAIL, REFUSED, FAILED, AGAIN = range(1, 7)
+_ACKNOWLEDGED, FIRED, SENT, DROPPED, LAST = range(7, 12)
 
 
 def script(app):

@@ -393,14 +393,3 @@ def test_figures_are_kept_whole(tmp_path, monkeypatch):
     monkeypatch.setitem(report.COMMANDS, "web", ("missing.py",))
     assert not report.measure(figures, ["web"], tmp_path, short=False)
     assert figures["web"] == report.read_figures()["web"]
-
-
-def test_every_plot_of_the_page_is_drawn(tmp_path):
-    """The page shows the files that are written, no more and no fewer."""
-    pytest.importorskip("matplotlib")
-    plots = importlib.import_module("plots")
-    plots.web(FIGURES["web"], tmp_path)
-    plots.growth(grown(), tmp_path)
-    drawn = {path.name for path in tmp_path.glob("*.svg")}
-    shown = set(re.findall(r"\(benchmarks/([a-z0-9-]+\.svg)\)", report.DOCUMENTS[0].read_text()))
-    assert shown <= drawn

@@ -32,7 +32,7 @@ def play(app):
 
 @pytest.fixture(scope="module")
 def past(tmp_path_factory):
-    """Return an application with a past that has a snapshot at seq 14."""
+    """Return an application with a past that has a snapshot at seq 15."""
     limits = Limits(segment_bytes_max=8192)
     made = Past(tmp_path_factory.mktemp("past"), "shop_of_beginnings", play, limits)
     (snapshot,) = (made.journal / "snapshots").glob("*")
@@ -42,8 +42,8 @@ def past(tmp_path_factory):
     sys.path[:] = [place for place in sys.path if place != str(made.folder)]
 
 
-SNAPSHOT = 14
-LAST = 23
+SNAPSHOT = 15
+LAST = 24
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ def test_rows_and_fields_that_changed_are_shown(past):
     assert result.exit_code == 0, result.stderr
     head, *said = result.stdout.splitlines()
     assert head.startswith(f"shop: seq {BY_MAIL} (2001-")
-    assert head.endswith("), 4 events")
+    assert head.endswith("), 5 events")
     assert "items: 2 changed" in said
     assert '  items["pot"] size: 2 -> 3' in said
     assert '  items["pot"] source: "bob@example.org" -> "web"' in said

@@ -143,7 +143,7 @@ def house():
     made = Machinery()
 
     def observe(logged):
-        if logged.get("log_namespace") in ("happy.poison", "happy.opening"):
+        if logged.get("log_namespace") in ("happy.poison", "happy.opening_reports"):
             level = logged["log_level"].name
             made.said.append(f"{level}: {logged['log_format'].format(**logged)}")
 

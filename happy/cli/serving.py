@@ -18,7 +18,6 @@ from happy.cli.output import Unwell
 from happy.collecting import collecting_seldom
 from happy.errors import HappyError, StartError
 from happy.journal.disk import FileDisk
-from happy.world import set_alarm, show_stacks_at_the_end
 
 if TYPE_CHECKING:
     from happy.app import Definition
@@ -44,6 +43,7 @@ def serve(
     from happy.split.aside import Aside, Say  # noqa: PLC0415 - not for the other commands
     from happy.split.pickled import pack_error  # noqa: PLC0415
     from happy.split.serving import Orphan, ServingCore, Surroundings  # noqa: PLC0415
+    from happy.world import set_alarm, show_stacks_at_the_end  # noqa: PLC0415
 
     for number in _HEEDED_BY_THE_CONTAINER:
         signal.signal(number, signal.SIG_IGN)
