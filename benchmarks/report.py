@@ -168,7 +168,7 @@ def main(only: list[str], short: bool, only_render: bool, data: Path) -> None:
     os.chdir(ROOT)
     figures = read_figures()
     good = only_render or measure(figures, only, data.resolve(), short=short)
-    render(figures)
+    render(read_figures())  # in the order in which they are kept
     raise SystemExit(not good)
 
 
