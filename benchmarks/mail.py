@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -155,6 +156,9 @@ def postfix(room: Room) -> Started:
     (folder / "etc" / "main.cf").write_text(MAIN.format(folder=folder))
     (folder / "etc" / "master.cf").write_text(MASTER.format(port=port))
     process = room.spawn(program, "-c", folder / "etc", "start-fg")
+    # Its master has a session of its own, and would live on.
+    argv = [program, "-c", folder / "etc", "abort"]
+    room.at_end.append(partial(subprocess.run, argv, capture_output=True, check=False))
     wait_for(port, process)
     return port, [process]
 

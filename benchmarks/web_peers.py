@@ -50,6 +50,8 @@ class Room:
     core: int
     peers_python: Path | None
     running: list[subprocess.Popen[bytes]] = attrs.Factory(list)
+    at_end: list[Callable[[], object]] = attrs.Factory(list)
+    """What stops a program that would not end with the one that started it."""
 
     def spawn(
         self, *argv: str | Path, user: str | None = None, **environment: str
@@ -86,6 +88,8 @@ class Room:
 
     def close(self) -> None:
         """Stop all of it."""
+        while self.at_end:
+            self.at_end.pop()()
         for process in reversed(self.running):
             stop(process)
         self.running.clear()
