@@ -260,6 +260,7 @@ with running(argv, [{cores()[0]}], Path(".")) as child:
         child = int(process.stdout.readline())
         process.kill()
         wait_until(lambda: not cmdline(child))
+        assert process.wait() == -signal.SIGKILL
 
 
 def cmdline(pid):

@@ -162,6 +162,7 @@ def test_an_endless_header_is_not_read_for_ever():
 
         server.until(is_cut)
         server.until(lambda: not server.site.channels)
+        assert is_cut()
 
 
 def test_many_slow_clients_keep_nobody_waiting():

@@ -7,7 +7,7 @@ import struct
 import time
 
 import pytest
-from twisted.internet import epollreactor
+from twisted.internet import epollreactor, unix
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
@@ -192,5 +192,6 @@ def test_a_port_of_another_kind_is_left_alone(tmp_path):
             client.connect(f"{tmp_path}/door")
             client.sendall(b"hello")
             house.until(lambda: house.made and house.made[0].heard == b"hello")
+            assert type(house.made[0].transport) is unix.Server
     finally:
         house.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.mail.interfaces import IMessageDelivery, IMessageSMTP
@@ -58,5 +58,6 @@ def protocol() -> ESMTP:
 
 
 factory = Factory.forProtocol(protocol)
-reactor.listenTCP(int(sys.argv[1]), factory, backlog=128, interface="127.0.0.1")  # type: ignore[attr-defined]
-reactor.run()  # type: ignore[attr-defined]
+reactor: Any = real_reactor  # its interfaces are found at run time
+reactor.listenTCP(int(sys.argv[1]), factory, backlog=128, interface="127.0.0.1")
+reactor.run()
