@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from happy.app import App
 from happy.event import Exchange
 from happy.limits import Limits
-from happy.wire.smtp import smtp_factory
+from happy.wire.smtp import MailFactory
 
 SESSION_BYTES_MAX = 12_000
 WARM_UP = 50
@@ -52,7 +52,7 @@ class Anyone(App):
 
 def serve() -> None:
     """Run the door on a free port, and print the port."""
-    factory = smtp_factory(
+    factory = MailFactory(
         Anyone("anyone", CommitAtOnce(), domains=("x.example",)),
         limits=Limits(smtp_connections_max=100_000, smtp_connections_per_peer_max=100_000),
         clock=reactor,

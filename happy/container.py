@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from happy.config import AppConfig, Config
 from happy.control import SOCKET_MODE, SOCKET_NAME, Commands, ControlFactory
-from happy.doors import Door, doors_of, runners_of, shared_doors_of
+from happy.doors import Door, MailDoors, doors_of, runners_of, shared_doors_of
 from happy.errors import HappyError, NoRoom, StartError
 from happy.event import Configured
 from happy.journal.disk import FileDisk, network_file_system
@@ -52,13 +52,14 @@ _SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path, unix(7)
 class Hosted:
     """One application in the container."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the container has
         self,
         config: AppConfig,
         container: Config,
         reactor: Any,
         access_log: AccessLog | None,
         one_at_a_time: DeferredLock,
+        mail_doors: MailDoors,
     ) -> None:
         self.config = config
         self._reactor = reactor
@@ -76,7 +77,7 @@ class Hosted:
             self.fronts = Fronts(config, container, self.stream, shared, reactor, world.run_aside)
         else:
             app = config.app(config.name, self.stream, config.settings, config.domains)
-            self.doors = doors_of(app, config, container.mail, reactor, access_log)
+            self.doors = doors_of(app, config, mail_doors, reactor, access_log)
         self._runners = runners_of(self.stream, config, container, reactor)
 
     def open(self, *, accept_tail_loss: bool, accept_divergence: bool) -> None:
@@ -188,16 +189,19 @@ class Container(Service):
             else access_logger(Logger(NAMESPACE, observer=self._access))
         )
         one_at_a_time = DeferredLock()
+        mail_doors = MailDoors(config.mail, reactor)
         self.hosted = [
-            Hosted(app, config, reactor, access_log, one_at_a_time) for app in config.apps
+            Hosted(app, config, reactor, access_log, one_at_a_time, mail_doors)
+            for app in config.apps
         ]
 
     def privilegedStartService(self) -> None:
         """Bind the ports, while the process may still bind low ones."""
         try:
-            for hosted in self.hosted:
-                for door in hosted.doors:
-                    self._listen(hosted.config.name, door)
+            # A door that applications share listens once.
+            doors = {id(d): (h.config.name, d) for h in self.hosted for d in h.doors}
+            for name, door in doors.values():
+                self._listen(name, door)
         except StartError as error:
             self._close_ports()
             self._fail(str(error))

@@ -19,21 +19,23 @@ from twisted.web.client import Agent
 
 from happy.app import App
 from happy.config import AppConfig, Config, MailConfig
+from happy.config.endpoints import Endpoint
 from happy.debts import Runner
 from happy.effects import Call, SendMail
 from happy.errors import StartError
 from happy.event import Exchange
+from happy.limits import Limits
 from happy.stream import Stream
 from happy.wire.access import AccessLog
 from happy.wire.call_out import CallOut, fetch_text
 from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.http import site_for
-from happy.wire.lmtp import lmtp_factory
+from happy.wire.lmtp import LmtpFactory
 from happy.wire.mta_sts import POLICY_BYTES_MAX, StsHops
 from happy.wire.mx import MxHops
 from happy.wire.next_hop import NextHops, Smarthost
-from happy.wire.smtp import smtp_factory
+from happy.wire.smtp import MailFactory
 from happy.wire.smtp_data import as_sent, blocks_of
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
@@ -111,29 +113,47 @@ def shared_doors_of(config: AppConfig) -> list[SharedDoor]:
     ]
 
 
+class MailDoors:
+    """The mail doors of a container: one for each place, however many applications share it."""
+
+    def __init__(self, mail: MailConfig, reactor: Any) -> None:
+        """``ValueError`` for a bad certificate."""
+        self._mail = mail
+        self._reactor = reactor
+        self._certificate = None if mail.certificate is None else Certificate(mail.certificate)
+        self._shared: dict[tuple[str, str], tuple[Door, MailFactory]] = {}
+
+    def door(self, kind: str, endpoint: Endpoint, app: App, limits: Limits) -> Door:
+        """Return the door at a place, with an application behind it besides those there were."""
+        place = kind, str(endpoint)
+        if place in self._shared:
+            door, factory = self._shared[place]
+            factory.homes.add(app, limits)
+            return door
+        factory = (LmtpFactory if kind == "lmtp" else MailFactory)(
+            app,
+            limits=limits,
+            clock=self._reactor,
+            hostname=self._mail.hostname,
+            certificate=self._certificate,
+            relays=Relays(self._mail.relays),
+        )
+        door = Door(kind, str(endpoint), factory)
+        if endpoint.can_be_shared:
+            self._shared[place] = door, factory
+        return door
+
+
 def doors_of(
-    app: App, config: AppConfig, mail: MailConfig, reactor: Any, access_log: AccessLog | None
+    app: App, config: AppConfig, mail_doors: MailDoors, reactor: Any, access_log: AccessLog | None
 ) -> list[Door]:
-    """Return the doors of an application, not yet open; ``ValueError`` for a bad certificate."""
+    """Return the doors of an application, not yet open."""
     doors = []
-    certificate = None if mail.certificate is None else Certificate(mail.certificate)
     for endpoint in config.http:
         site = site_for(app, limits=config.limits, reactor=reactor, access_log=access_log)
         doors.append(Door("http", str(endpoint), site))
-    for kind, make, endpoints in (
-        ("smtp", smtp_factory, config.smtp),
-        ("lmtp", lmtp_factory, config.lmtp),
-    ):
-        for endpoint in endpoints:
-            factory = make(
-                app,
-                limits=config.limits,
-                clock=reactor,
-                hostname=mail.hostname,
-                certificate=certificate,
-                relays=Relays(mail.relays),
-            )
-            doors.append(Door(kind, str(endpoint), factory))
+    for kind, endpoints in (("smtp", config.smtp), ("lmtp", config.lmtp)):
+        doors += [mail_doors.door(kind, endpoint, app, config.limits) for endpoint in endpoints]
     return doors
 
 

@@ -15,7 +15,7 @@ from happy.split.messages import Kind, MessageReader, message
 from happy.split.queries import queries_of
 from happy.testing.running import Running
 from happy.wire.http import site_for
-from happy.wire.smtp import smtp_factory
+from happy.wire.smtp import MailFactory
 
 
 class Joined:
@@ -76,6 +76,6 @@ class LinkedRunning(Running):
         self.app = self._app_class(self.app.name, joined.front, self._settings, self._domains)
         if self._site is not None:
             self._site = site_for(self.app, limits=self._limits, reactor=self.clock)
-        self._mail_door = smtp_factory(
+        self._mail_door = MailFactory(
             self.app, limits=self._limits, clock=self.clock, hostname="happy.test"
         )

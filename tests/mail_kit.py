@@ -30,10 +30,10 @@ access = "off"
 """
 
 
-def entries(house, kind: str) -> list[dict]:
-    """Return the bodies of a container's events of a kind, as `happy journal show` shows them."""
+def entries(house, kind: str, app: str = "lists") -> list[dict]:
+    """Return the bodies of an application's events of a kind, as `happy journal show` tells."""
     shown = subprocess.run(
-        [HAPPY, "journal", "show", house.data / "lists"],
+        [HAPPY, "journal", "show", house.data / app],
         capture_output=True,
         text=True,
         check=True,

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,8 +95,10 @@ class Postfix:
 
 
 @contextmanager
-def postfix(*, happy: int, smarthost: int) -> Iterator[Postfix]:
-    """Run a Postfix that relays lists.example to the port ``happy``, all else to ``smarthost``."""
+def postfix(
+    *, happy: int, smarthost: int, domains: Sequence[str] = ("lists.example",)
+) -> Iterator[Postfix]:
+    """Run a Postfix that relays ``domains`` to the port ``happy``, all else to ``smarthost``."""
     need("postfix")
     need_root()
     with open_folder() as folder:
@@ -104,7 +106,12 @@ def postfix(*, happy: int, smarthost: int) -> Iterator[Postfix]:
         (folder / "etc").mkdir()
         (folder / "queue").mkdir()
         around = MAIN.format(folder=folder, hostname=HOSTNAME, smarthost=smarthost)
-        lines = shipped("postfix/main.cf", {"[127.0.0.1]:2525": f"[127.0.0.1]:{happy}"})
+        relayed = ", ".join(f"{{ {domain} = relay:[127.0.0.1]:{happy} }}" for domain in domains)
+        changes = {
+            "relay_domains = lists.example": f"relay_domains = {' '.join(domains)}",
+            "{ lists.example = relay:[127.0.0.1]:2525 }": relayed,
+        }
+        lines = shipped("postfix/main.cf", changes)
         (folder / "etc/main.cf").write_text(around + lines)
         (folder / "etc/master.cf").write_text(MASTER.format(port=one.port))
         one.command("postfix", "start")

@@ -14,8 +14,8 @@ from zope.interface import implementer
 from happy.app import App
 from happy.event import Blob, MailAcknowledged
 from happy.limits import Limits
-from happy.wire.lmtp import lmtp_factory
-from happy.wire.smtp import smtp_factory
+from happy.wire.lmtp import LmtpFactory
+from happy.wire.smtp import MailFactory
 from happy.wire.xforward import Relays
 
 
@@ -153,7 +153,7 @@ class Door:
         self.clock = Clock()
         self.stream = FakeStream(held=held)
         self.app = FakeApp("lists", self.stream, domains=domains)
-        self.factory = (lmtp_factory if lmtp else smtp_factory)(
+        self.factory = (LmtpFactory if lmtp else MailFactory)(
             self.app,
             limits=Limits(**limits),
             clock=self.clock,

@@ -21,8 +21,8 @@ from twisted.internet.defer import succeed
 from happy.app import App
 from happy.event import MailAcknowledged
 from happy.limits import Limits
-from happy.wire.lmtp import lmtp_factory
-from happy.wire.smtp import smtp_factory
+from happy.wire.lmtp import LmtpFactory
+from happy.wire.smtp import MailFactory
 
 class Printed:
     seq = 0
@@ -41,7 +41,7 @@ class Lists(App):
 
 app = Lists("lists", Printed(), domains=("lists.example",))
 limits = Limits(mail_inline_bytes_max=10_000_000)
-for make in (smtp_factory, lmtp_factory):
+for make in (MailFactory, LmtpFactory):
     factory = make(app, limits=limits, clock=reactor, hostname="mx.x")
     print(reactor.listenTCP(0, factory, interface="127.0.0.1").getHost().port, flush=True)
 reactor.run()

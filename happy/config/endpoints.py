@@ -78,7 +78,7 @@ class Endpoint:
     """A description that ``serverFromString`` or ``clientFromString`` takes.
 
     Its paths are absolute. ``binds`` is the socket it takes, with the interface of a port;
-    None when that cannot be told. ``place`` says where it was configured.
+    None for port 0, which is a free one. ``place`` says where it was configured.
     """
 
     description: str
@@ -87,6 +87,11 @@ class Endpoint:
 
     def __str__(self) -> str:
         return self.description
+
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether the same description means the same place: port 0 is another each time."""
+        return self.binds is not None
 
     def clashes(self, other: Endpoint) -> bool:
         """Say whether this and the other cannot both listen."""
@@ -123,7 +128,7 @@ def server_endpoint(text: str, base: Path) -> Endpoint:
     if len(os.fsencode(arguments.get("address", ""))) > _UNIX_PATH_BYTES_MAX:
         raise ValueError(f"{arguments['address']} is too long for the path of a unix socket")
     _ask(serverFromString, description)
-    return Endpoint(description, _binds(kind, arguments))
+    return Endpoint(description, _binds(kind, arguments, text))
 
 
 def client_endpoint(text: str, base: Path) -> Endpoint:
@@ -223,11 +228,11 @@ def _ask(parser: Callable[[Any, str], Any], description: str) -> None:
         raise ValueError(f"{description!r} is not a usable endpoint: {reason}") from None
 
 
-def _binds(kind: str, arguments: dict[str, str]) -> tuple[str, str] | None:
+def _binds(kind: str, arguments: dict[str, str], text: str) -> tuple[str, str] | None:
     if kind == "unix":
         return f"unix socket {arguments['address']}", ""
     if kind not in _SERVERS:
-        return None
+        return text, ""
     port = arguments.get("port", "443")
     if int(port) == 0:
         return None

@@ -10,7 +10,6 @@ import re
 import socket
 import tomllib
 from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, Literal, NewType
 
@@ -30,9 +29,9 @@ from happy.config.reader import (
     Positive,
     Smarthost,
     did_you_mean,
-    dotted,
 )
 from happy.config.retention import Retention, retention_of
+from happy.config.sharing import MAIL_DOORS, check_places
 from happy.config.signing import signers_of
 from happy.errors import ConfigError
 from happy.event import Mail
@@ -44,8 +43,7 @@ from happy.wire.xforward import Relays
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
 _NAME_RULE: Final = "a name is 1 to 64 of a-z, 0-9, _ and -, and begins with a letter"
 _SYNTAX_ERROR: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
-_MAIL_DOORS: Final = ("smtp", "lmtp")
-_DOORS: Final = ("http", *_MAIL_DOORS)
+_DOORS: Final = ("http", *MAIL_DOORS)
 _FRONTS_MAX: Final = 64
 
 
@@ -253,17 +251,18 @@ def _apps(reader: ConfigReader, raw: Any, limits: Limits) -> tuple[AppConfig, ..
         return ()
     apps: list[AppConfig] = []
     listening: list[tuple[KeyPath, Endpoint]] = []
+    goods: dict[str, dict[str, Any]] = {}
     for name, table in raw.items():
         if not _NAME.fullmatch(name):
             reader.complain(("apps", name), _NAME_RULE)
-        good = reader.table(("apps", name), table, _APP_KEYS, required=("app",))
+        good = goods[name] = reader.table(("apps", name), table, _APP_KEYS, required=("app",))
         if isinstance(table, dict):
             for door in _DOORS:
                 placed = _placed(reader, ("apps", name, door), table.get(door), good.get(door, ()))
                 listening += placed
                 good[door] = tuple(endpoint for _, endpoint in placed)
             apps += _app(reader, name, table, good, limits)
-    _check_clashes(reader, listening)
+    check_places(reader, listening, goods)
     return tuple(apps)
 
 
@@ -317,7 +316,7 @@ def _check_mail(reader: ConfigReader, key: KeyPath, table: dict[str, Any]) -> No
     doors = _given_doors(table)
     if not doors:
         reader.complain(key, "has no door: set http, smtp or lmtp")
-    elif doors[-1] in _MAIL_DOORS and table.get("domains", []) == []:
+    elif doors[-1] in MAIL_DOORS and table.get("domains", []) == []:
         reader.complain((*key, doors[-1]), 'needs domains = ["..."]: those whose mail it takes')
 
 
@@ -328,18 +327,10 @@ def _check_doors(
     for door in _given_doors(table):
         if door == "http" and not definition.app.has_http():
             reader.complain((*key, door), f"{app} has no web door: it sets no http = Klein()")
-        if door in _MAIL_DOORS and Mail not in definition.handlers:
+        if door in MAIL_DOORS and Mail not in definition.handlers:
             reader.complain(
                 (*key, door), f"{app} takes no mail: it has no MailRoutes and no handler of Mail"
             )
-
-
-def _check_clashes(reader: ConfigReader, listening: list[tuple[KeyPath, Endpoint]]) -> None:
-    for (first_key, first), (second_key, second) in combinations(listening, 2):
-        if first.clashes(second):
-            assert first.binds is not None
-            where = f"{dotted(first_key)} (line {reader.line(first_key)})"
-            reader.complain(second_key, f"{first.binds[0]} is already taken by {where}")
 
 
 def _settings(

@@ -41,7 +41,7 @@ from happy.codec import settings_from_bytes
 from happy.config import AppConfig, MailConfig
 from happy.config.endpoints import Endpoint
 from happy.config.imports import import_application, importable_from
-from happy.doors import Door, doors_of
+from happy.doors import Door, MailDoors, doors_of
 from happy.errors import HappyError
 from happy.journal.blobs import Blobs
 from happy.journal.disk import FileDisk
@@ -250,7 +250,8 @@ class Front:
         app = app_class(order.name, self._stream, settings, order.domains)
         certificate = None if order.certificate is None else Path(order.certificate)
         mail = MailConfig(order.hostname, certificate=certificate, relays=order.relays)
-        self._doors = doors_of(app, config, mail, reactor, self._access_log())
+        mail_doors = MailDoors(mail, reactor)
+        self._doors = doors_of(app, config, mail_doors, reactor, self._access_log())
         for _, endpoint, descriptor in order.doors:
             self._listening.append(_Inheriting(reactor, endpoint, descriptor))
         return schema_digest(definition)

@@ -26,7 +26,7 @@ from happy.testing.doors import MailReply, Response, ask, send_mail
 from happy.testing.sets import check_sets
 from happy.testing.watching import watched
 from happy.wire.http import site_for
-from happy.wire.smtp import smtp_factory
+from happy.wire.smtp import MailFactory
 from happy.world import World
 
 R = TypeVar("R")
@@ -209,7 +209,7 @@ class Running:
             if self._app_class.has_http()
             else None
         )
-        self._mail_door = smtp_factory(
+        self._mail_door = MailFactory(
             self.app, limits=self._limits, clock=self.clock, hostname="happy.test"
         )
         self.stream.open()

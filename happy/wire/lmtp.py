@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from twisted.internet.interfaces import IReactorTime
-
-from happy.app import App
-from happy.limits import Limits
 from happy.wire import smtp_reply as say
-from happy.wire.certificate import Certificate
 from happy.wire.smtp import MailFactory
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
 from happy.wire.smtp_transaction import Envelope
-from happy.wire.xforward import Relays
 
 
 class LmtpSession(SmtpSession):
@@ -38,7 +32,7 @@ class LmtpSession(SmtpSession):
         places = envelope.places
         if not places:
             return [reply] * len(envelope.accepted)
-        return [self.taken(places[compared][0]) for compared in envelope.accepted]
+        return [self.taken(envelope, places[compared][0]) for compared in envelope.accepted]
 
 
 class LmtpFactory(MailFactory):
@@ -46,23 +40,3 @@ class LmtpFactory(MailFactory):
 
     session: ClassVar[type[SmtpSession]] = LmtpSession
     door: ClassVar[str] = "lmtp"
-
-
-def lmtp_factory(  # noqa: PLR0913 - what doors of both kinds have
-    app: App,
-    *,
-    limits: Limits,
-    clock: IReactorTime,
-    hostname: str,
-    certificate: Certificate | None = None,
-    relays: Relays | None = None,
-) -> LmtpFactory:
-    """Return the LMTP door of an application; see ``happy.wire.smtp.MailFactory``."""
-    return LmtpFactory(
-        app,
-        limits=limits,
-        clock=clock,
-        hostname=hostname,
-        certificate=certificate,
-        relays=relays,
-    )

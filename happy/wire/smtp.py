@@ -1,11 +1,13 @@
-"""The SMTP door: the connections of one application, their bounds, their clock and their end."""
+"""The SMTP door: its connections, their bounds, their clock and their end.
+
+There may be several applications behind one door, told apart by the domains of recipients.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
@@ -13,8 +15,8 @@ from twisted.internet.protocol import ServerFactory
 from happy.app import App
 from happy.limits import Limits
 from happy.wire import smtp_reply as say
-from happy.wire.address import Address, canonical_domain
 from happy.wire.certificate import Certificate
+from happy.wire.mail_homes import MailHomes
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
 from happy.wire.xforward import Relays
@@ -28,10 +30,10 @@ SWEEP_S: Final = 1  # how late a timeout may be; one call for all sessions, not 
 class MailFactory(ServerFactory):
     """Makes the sessions of one mail door.
 
-    ``app`` is asked about recipients and takes the messages, ``clock`` tells the time,
-    ``hostname`` is how the door calls itself; with a ``certificate`` it offers TLS, and
-    ``relays`` are believed what they tell of their clients. Raises ``ValueError`` for a domain of
-    the application that is no domain.
+    ``app`` is asked about recipients and takes the messages, ``limits`` are its own, and
+    ``homes`` takes in others besides. ``clock`` tells the time, ``hostname`` is how the door calls
+    itself; with a ``certificate`` it offers TLS, and ``relays`` are believed what they tell of
+    their clients. Raises ``ValueError`` for a domain of the application that is no domain.
     """
 
     session: ClassVar[type[SmtpSession]] = SmtpSession
@@ -48,13 +50,12 @@ class MailFactory(ServerFactory):
         certificate: Certificate | None = None,
         relays: Relays | None = None,
     ) -> None:
-        self.app = app
+        self.homes = MailHomes()
+        self.homes.add(app, limits)
         self.relays = relays or Relays()
         self.certificate = certificate
-        self.limits = limits
         self.clock = clock
         self.hostname = hostname.encode("ascii")
-        self.domains = tuple(canonical_domain(domain) for domain in app.domains)
         self.draining = False
         self._sessions: dict[SmtpConnection, str] = {}
         self._of_peer: Counter[str] = Counter()
@@ -73,11 +74,10 @@ class MailFactory(ServerFactory):
         """How many sessions there are."""
         return len(self._sessions)
 
-    def home_of(self, recipient: Address) -> Address | None:
-        """Return a recipient of ours with its domain in full; None when it is not ours."""
-        if not recipient.domain and self.domains:  # <postmaster>
-            return evolve(recipient, domain=self.domains[0])
-        return recipient if recipient.domain in self.domains else None
+    @property
+    def limits(self) -> Limits:
+        """The bounds of a session."""
+        return self.homes.limits
 
     def admit(self, session: SmtpConnection) -> Reply | None:
         """Take a new session into account; return why it cannot stay."""
@@ -132,23 +132,3 @@ class MailFactory(ServerFactory):
         now = self.clock.seconds()
         for session in tuple(self._sessions):
             session.check_time(now)
-
-
-def smtp_factory(  # noqa: PLR0913 - what doors of both kinds have
-    app: App,
-    *,
-    limits: Limits,
-    clock: IReactorTime,
-    hostname: str,
-    certificate: Certificate | None = None,
-    relays: Relays | None = None,
-) -> MailFactory:
-    """Return the SMTP door of an application; see ``MailFactory``."""
-    return MailFactory(
-        app,
-        limits=limits,
-        clock=clock,
-        hostname=hostname,
-        certificate=certificate,
-        relays=relays,
-    )

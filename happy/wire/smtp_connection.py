@@ -24,7 +24,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from happy.errors import HappyError
-from happy.unacknowledged import Placed
 from happy.wire import smtp_reply as say
 from happy.wire.sending import send
 from happy.wire.smtp_reader import (
@@ -70,7 +69,7 @@ class SmtpConnection(ESMTP):
         self._choked = False
         self._closed = False
         self._errors = 0
-        self._unread: tuple[Placed, ...] = ()
+        self._once_read: Callable[[], None] | None = None
         self._step_deadline = 0.0
         self._message_deadline = 0.0
 
@@ -78,10 +77,6 @@ class SmtpConnection(ESMTP):
 
     def command_received(self, line: bytes) -> None:
         """Take a command line, without its CRLF."""
-        raise NotImplementedError
-
-    def message_read(self, placed: tuple[Placed, ...]) -> None:
-        """Take note that the peer has gone on after the 250 of a message: it has read that."""
         raise NotImplementedError
 
     # --- the connection -------------------------------------------------------------------
@@ -182,10 +177,6 @@ class SmtpConnection(ESMTP):
 
     # --- input ----------------------------------------------------------------------------
 
-    def new_message(self) -> MessageReader:
-        """Return a reader for a message that begins."""
-        return MessageReader(self.factory.limits, self.factory.app.blob_writer)
-
     def expect(self, reader: R, ended: Callable[[R], None]) -> None:
         """Take the input for data from here on, up to its end; then call ``ended``."""
         self._data = reader
@@ -240,9 +231,9 @@ class SmtpConnection(ESMTP):
             return False
         if line is None:
             return False
-        if self._unread:
-            read, self._unread = self._unread, ()
-            self.message_read(read)
+        if self._once_read is not None:
+            once_read, self._once_read = self._once_read, None
+            once_read()
         self.command_received(line)
         return True
 
@@ -283,10 +274,13 @@ class SmtpConnection(ESMTP):
         if reply.code in (221, 421):
             self._close()
 
-    def answer_message(self, replies: Sequence[Reply], placed: tuple[Placed, ...] = ()) -> None:
-        """Reply to a message, which stands where ``placed`` says if it was taken."""
+    def answer_message(
+        self, replies: Sequence[Reply], once_read: Callable[[], None] | None = None
+    ) -> None:
+        """Reply to a message; ``once_read`` is called when the peer has read the replies."""
         # Of one who sends before our answer, no command can tell that he has read it.
-        self._unread = () if self._input or unread_bytes(self.transport) else placed
+        told_apart = not (self._input or unread_bytes(self.transport))
+        self._once_read = once_read if told_apart else None
         for reply in replies:
             self.sendCode(reply.code, reply.line)
         self.start_message_clock()

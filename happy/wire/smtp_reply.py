@@ -49,6 +49,7 @@ TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors, closing")
 TOO_MANY_COMMANDS: Final = Reply(421, "4.7.0", "Too many commands without a message, closing")
 TOO_MANY_MESSAGES: Final = Reply(421, "4.7.0", "Too many messages in one session, closing")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients, send the others later")
+ANOTHER_MESSAGE: Final = Reply(452, "4.5.3", "Send to this one in a message of its own")
 ENDLESS_LINE: Final = Reply(421, "4.7.0", "Command line without an end, closing")
 SPOKE_TOO_EARLY: Final = Reply(554, "5.5.0", "You spoke out of turn, closing")
 

@@ -64,6 +64,7 @@ class SmtpSession(SmtpTransaction):
             b"LIMITS": [
                 b"MAILMAX=%d" % limits.smtp_messages_max,
                 b"RCPTMAX=%d" % limits.smtp_recipients_max,
+                *([b"RCPTDOMAINMAX=1"] if self.factory.homes.are_several else []),
             ],
             **({b"XFORWARD": _ATTRIBUTES} if self.factory.relays.trusts(self.peer) else {}),
         }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 from happy.app import exchange
 from happy.errors import HappyError
 from happy.event import Exchange, Mail, MailAcknowledged
+from happy.limits import Limits
 from happy.unacknowledged import Placed, copy_of
 from happy.wire import smtp_reply as say
 from happy.wire.address import (
@@ -23,6 +25,7 @@ from happy.wire.address import (
     parse_parameters,
     parse_path,
 )
+from happy.wire.mail_homes import MailHome
 from happy.wire.smtp_connection import SmtpConnection
 from happy.wire.smtp_parameters import Parameters, refusal_of_mail, refusal_of_rcpt, told
 from happy.wire.smtp_reader import ChunkReader, MessageReader
@@ -41,6 +44,10 @@ class Envelope:
     options: tuple[str, ...]
     utf8: bool
     """Whether addresses may have letters beyond ASCII."""
+    size: int
+    """How large the message is, as MAIL told; 0 when it did not."""
+    home: MailHome | None = None
+    """The application of the recipients that were accepted: a message is for one alone."""
     recipients: dict[str, str] = field(factory=dict)
     """The recipients as written first, by what they are compared by: routes know no case."""
     accepted: list[str] = field(factory=list)
@@ -95,7 +102,8 @@ class SmtpTransaction(SmtpConnection):
         if sender is not None and sender.needs_utf8 and not utf8:
             return say.NEEDS_UTF8
         reverse_path = "" if sender is None else str(sender)
-        self._envelope = Envelope(reverse_path, told(parameters), utf8)
+        size = int(dict(parameters).get("SIZE") or 0)
+        self._envelope = Envelope(reverse_path, told(parameters), utf8, size)
         return say.SENDER_OK
 
     def do_RCPT(self, rest: bytes) -> Reply | None:
@@ -109,27 +117,32 @@ class SmtpTransaction(SmtpConnection):
         if isinstance(found, Reply):
             return found
         recipient, parameters = found
-        if len(envelope.accepted) >= self.factory.limits.smtp_recipients_max:
-            return say.TOO_MANY_RECIPIENTS
-        home = self.factory.home_of(recipient)
-        if home is None:
+        whose = self.factory.homes.find(recipient)
+        if whose is None:
             return say.RELAY_DENIED
+        home, address = whose
+        refusal = _refusal_by(home.limits, envelope)
+        if refusal is not None:
+            return refusal
 
         def accept(reply: Reply) -> None:
+            if reply is say.RECIPIENT_OK and envelope.home not in (None, home):
+                reply = say.ANOTHER_MESSAGE
             if reply is say.RECIPIENT_OK:
-                compared = str(home).lower()
+                compared = str(address).lower()
+                envelope.home = home
                 envelope.accepted.append(compared)
-                envelope.recipients.setdefault(compared, str(home))
+                envelope.recipients.setdefault(compared, str(address))
                 envelope.recipient_options.setdefault(compared, told(parameters))
                 self._commands -= 1  # recipients have a bound of their own
-            self.answer(reply)
+            self.answer(self._said_by_one(reply))
 
-        self.wait_for(self._look_up(home), accept)
+        self.wait_for(self._look_up(home, address), accept)
         return None
 
-    async def _look_up(self, recipient: Address) -> Reply:
+    async def _look_up(self, home: MailHome, recipient: Address) -> Reply:
         try:
-            known = await self.factory.app.knows_recipient(recipient.local, recipient.domain)
+            known = await home.app.knows_recipient(recipient.local, recipient.domain)
         except HappyError as error:
             reply = reply_to(error)
             return reply if reply.code < 500 else say.TROUBLE
@@ -143,12 +156,12 @@ class SmtpTransaction(SmtpConnection):
             refusal = say.NO_ARGUMENT
         elif envelope is None:
             refusal = say.NO_SENDER
-        elif not envelope.accepted:
+        elif envelope.home is None:
             refusal = say.NO_RECIPIENTS
         elif self._chunked is not None:
             refusal = say.IN_A_MESSAGE
-        if refusal is None:
-            self.expect(self.new_message(), self.message_received)
+        else:
+            self.expect(_new_message(envelope.home), self.message_received)
             return say.GO_AHEAD
         if self.input_waits:
             # DATA ends a group (RFC 2920 section 3.1). What follows may be a message, and a
@@ -167,10 +180,10 @@ class SmtpTransaction(SmtpConnection):
         refusal = None
         if self._envelope is None:
             refusal = say.NO_SENDER
-        elif not self._envelope.accepted:
+        elif self._envelope.home is None:
             refusal = say.NO_RECIPIENTS
         elif self._chunked is None:
-            self._chunked = self.new_message()
+            self._chunked = _new_message(self._envelope.home)
         message = None if refusal is not None else self._chunked
 
         def done(_: ChunkReader) -> None:
@@ -196,11 +209,14 @@ class SmtpTransaction(SmtpConnection):
         """Refuse a message that came to its end, or make it an event."""
         envelope, self._envelope = self._envelope, None
         assert envelope is not None
+        home = envelope.home
+        assert home is not None
         envelope.forwarded, self._forwarded = told(self._forwarded.items()), {}
         self._messages += 1
         self._commands = 0
 
         def finish(reply: Reply) -> None:
+            reply = self._said_by_one(reply)
             log.info(
                 "mail from {peer}: {size} bytes, {recipients} recipients: {code} {text}",
                 peer=self.peer or "a unix socket",
@@ -210,7 +226,8 @@ class SmtpTransaction(SmtpConnection):
                 text=reply.line.decode("ascii"),
             )
             placed = tuple(envelope.places.values())
-            self.answer_message(self.replies_to(envelope, reply), placed)
+            once_read = partial(self._message_read, home, placed) if placed else None
+            self.answer_message(self.replies_to(envelope, reply), once_read)
 
         if message.unexpected is not None:
             log.failure("a blob could not be written", Failure(message.unexpected))
@@ -219,14 +236,20 @@ class SmtpTransaction(SmtpConnection):
             message.abandon()
             finish(refusal)
         else:
-            self.wait_for(self._commit(message, envelope), finish)
+            self.wait_for(self._commit(message, envelope, home), finish)
+
+    def _said_by_one(self, reply: Reply) -> Reply:
+        """Return a reply of an application that leaves the session to the others."""
+        if reply.code == 421 and self.factory.homes.are_several:
+            return evolve(reply, code=451)
+        return reply
 
     def replies_to(self, envelope: Envelope, reply: Reply) -> list[Reply]:
         """Return the replies to a message: one, however many recipients it has."""
         del envelope
         return [reply]
 
-    async def _commit(self, message: MessageReader, envelope: Envelope) -> Reply:
+    async def _commit(self, message: MessageReader, envelope: Envelope, home: MailHome) -> Reply:
         """Make a message an event; the reply is 250 only when that is durable."""
         try:
             content = await message.content()
@@ -248,12 +271,12 @@ class SmtpTransaction(SmtpConnection):
             sha256=message.sha256,
         )
         exchange.set(Exchange(self._source))  # in the context of this coroutine alone
-        seqs = await self.factory.app.submit(mail)
+        seqs = await home.app.submit(mail)
         placed = zip(envelope.recipients, mail.recipients, seqs, strict=True)
         envelope.places = {
             compared: (seq, copy_of(mail, recipient)) for compared, recipient, seq in placed
         }
-        return self.taken(max(seqs))
+        return self.taken(envelope, max(seqs))
 
     def _options_of(self, envelope: Envelope) -> tuple[tuple[str, ...], ...]:
         every = envelope.recipient_options
@@ -270,23 +293,35 @@ class SmtpTransaction(SmtpConnection):
             name = "UTF8LMTP" if name == "LMTP" else "UTF8SMTP"
         return f"{name}S" if self.secure and name != "SMTP" else name
 
-    def taken(self, seq: int) -> Reply:
+    def taken(self, envelope: Envelope, seq: int) -> Reply:
         """Return the reply to a message that is durable."""
-        return Reply(250, "2.0.0", f"Ok {self.factory.app.name}/{seq}")
+        assert envelope.home is not None
+        return Reply(250, "2.0.0", f"Ok {envelope.home.app.name}/{seq}")
 
-    def message_read(self, placed: tuple[Placed, ...]) -> None:
+    def _message_read(self, home: MailHome, placed: tuple[Placed, ...]) -> None:
         """Say that a copy of a message is a new one from now on."""
-        Deferred.fromCoroutine(self._say_read(MailAcknowledged(placed)))
+        Deferred.fromCoroutine(self._say_read(home, MailAcknowledged(placed)))
 
-    async def _say_read(self, acknowledged: MailAcknowledged) -> None:
+    async def _say_read(self, home: MailHome, acknowledged: MailAcknowledged) -> None:
         exchange.set(Exchange(self._source))  # in the context of this coroutine alone
         # Unsaid it is harmless: a copy is then taken for a retransmission.
         with suppress(HappyError):
-            await self.factory.app.submit(acknowledged)
+            await home.app.submit(acknowledged)
 
     @property
     def _source(self) -> str:
         return f"{self.factory.door} {self.peer or 'unix'}"
+
+
+def _new_message(home: MailHome) -> MessageReader:
+    return MessageReader(home.limits, home.app.blob_writer)
+
+
+def _refusal_by(limits: Limits, envelope: Envelope) -> Reply | None:
+    """Return why one more recipient is too much for its application."""
+    if len(envelope.accepted) >= limits.smtp_recipients_max:
+        return say.TOO_MANY_RECIPIENTS
+    return say.TOO_BIG if envelope.size > limits.smtp_message_bytes_max else None
 
 
 def _read_recipient(rest: bytes, *, utf8: bool) -> tuple[Address, Parameters] | Reply:
