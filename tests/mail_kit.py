@@ -30,17 +30,21 @@ access = "off"
 """
 
 
-def entries(house, kind: str, app: str = "lists") -> list[dict]:
-    """Return the bodies of an application's events of a kind, as `happy journal show` tells."""
-    shown = subprocess.run(
-        [HAPPY, "journal", "show", house.data / app],
+def shown(journal: Path) -> list[dict]:
+    """Return the entries of a journal, as `happy journal show` shows them."""
+    said = subprocess.run(
+        [HAPPY, "journal", "show", journal],
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=60,
     ).stdout
-    found = map(json.loads, shown.splitlines())
-    return [entry["body"] for entry in found if entry["type"] == kind]
+    return list(map(json.loads, said.splitlines()))
+
+
+def entries(house, kind: str, app: str = "lists") -> list[dict]:
+    """Return the bodies of the events of a kind that an application of a container has."""
+    return [entry["body"] for entry in shown(house.data / app) if entry["type"] == kind]
 
 
 def swaks(port: int, *arguments: str, stranger: bool = False, ok: bool = True) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import need
-from edge_kit import free_port, shipped, wait_until
+from edge_kit import CONF, free_port, shipped, wait_until
 from happy.limits import Limits
 from mail_kit import LISTS, entries, swaks
 
@@ -32,6 +33,62 @@ def test_systemd_takes_the_unit(tmp_path):
     command = [need("systemd-analyze"), "verify", "--man=no", tmp_path / "happy.service"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_systemd_takes_the_socket(tmp_path):
+    """``systemd-analyze verify`` finds nothing to say about port 25 and the unit that has it."""
+    for name in ("happy.service", "happy-smtp.socket"):
+        changes = PATHS if name == "happy.service" else {}
+        (tmp_path / name).write_text(shipped(f"systemd/{name}", changes))
+    command = [need("systemd-analyze"), "verify", "--man=no", tmp_path / "happy-smtp.socket"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_who_comes_before_the_container_waits_in_the_kernel(container, sink):
+    """On a socket that was listening before, the first client is the one that it starts for."""
+    text = (CONF / "systemd/happy-smtp.socket").read_text()
+    (door,) = re.findall(r'(?m)^# +(smtp = "systemd:.*")$', text)
+    (name,) = settings("FileDescriptorName", text)
+    port = free_port()
+    config = LISTS.format(port=port, smarthost=sink.port)
+    door = door.replace("INET6", "INET")  # which every machine has
+    config = config.replace(f'smtp = "tcp:{port}:interface=127.0.0.1"', door)
+    assert door in config
+    listening = (f"--listen=127.0.0.1:{port}", f"--fdname={name}", "--")
+    wrapper = (need("systemd-socket-activate"), *listening)
+    house = container(config, wrapper)
+    house.launch()
+    wait_until(lambda: listens(port), "systemd listens")
+    swaks(port, "--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
+    house.await_serving()
+    assert len(entries(house, "happy.Mail")) == 1
+
+
+def listens(port: int) -> bool:
+    """Say whether somebody listens on a port, without a connection."""
+    listening = re.compile(rf"(?m)^ *\d+: \S+:{port:04X} \S+ 0A ")
+    return bool(listening.search(Path("/proc/net/tcp").read_text()))
+
+
+def test_one_capability_is_enough_for_a_low_port(container, sink):
+    """With CAP_NET_BIND_SERVICE and no other, the container takes mail below port 1024."""
+    wrapper = (need("setpriv"), "--bounding-set=-all,+net_bind_service", "--inh-caps=-all")
+    port = free_low_port()
+    house = container(LISTS.format(port=port, smarthost=sink.port), wrapper).start()
+    swaks(port, "--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
+    assert len(entries(house, "happy.Mail")) == 1
+
+
+def free_low_port() -> int:
+    """Return a port below 1024 that nobody listens on now."""
+    for port in range(1023, 0, -1):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise AssertionError("there is none")
 
 
 def test_the_unit_gives_the_container_what_its_bounds_need():

@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from edge_kit import free_port, wait_until
+from edge_kit import free_port
 from lossy_proxy import LossyProxy
 from mail_kit import LISTS, entries
-from postfix_kit import postfix
 
 EVERY = 10
 TO = "dev-subscribe@lists.example"
@@ -87,25 +86,3 @@ def test_the_same_bytes_on_purpose_are_two_messages(house, port):
     first, second = deliver(port, 7), deliver(port, 7)
     assert first != second
     assert subjects(house) == [7, 7]
-
-
-def test_postfix_sends_again_what_it_has_no_answer_to_and_it_is_one_event(house, lossy, sink):
-    """Postfix's own retries, with every tenth of its answers swallowed."""
-    with postfix(happy=lossy.port, smarthost=sink.port) as relay:
-        for number in range(1, 22):
-            deliver_to_relay(relay.port, number)
-
-        def all_gone():
-            relay.flush()
-            return not relay.queued()
-
-        wait_until(all_gone, "the queue is empty", wait_s_max=60)
-        assert lossy.swallowed >= 2
-        assert "may be sent more than once" in relay.log
-    assert sorted(subjects(house)) == list(range(1, 22))
-
-
-def deliver_to_relay(port: int, number: int) -> None:
-    """Hand one message to the mail server in front."""
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
-        client.sendmail("ann@example.org", TO, b"Subject: %d\r\n\r\nx\r\n" % number)

@@ -28,12 +28,13 @@ SHOWN = {
     ],
     "every message answered 250 survives kill -9, none is half there": [
         "test_lost_250.test_no_message_twice_and_none_lost_though_answers_are_and_the_container_is_killed",
+        "test_relays.test_each_clients_and_servers_mail_comes_once_though_the_container_is_killed",
         "test_wire_smtp.test_a_connection_lost_before_the_dot_leaves_nothing",
     ],
     "a retransmission after a lost 250 is one event with the same position": [
         "test_retransmission.test_a_copy_has_the_place_of_the_message",
         "test_retransmission.test_a_copy_is_applied_once_whatever_happens_between",
-        "test_lost_250.test_postfix_sends_again_what_it_has_no_answer_to_and_it_is_one_event",
+        "test_relays.test_every_server_sends_again_what_it_has_no_answer_to_and_it_is_one_event",
     ],
     "the same bytes after an observed 250 are two events": [
         "test_retransmission.test_after_the_250_was_read_a_copy_is_a_new_message",
@@ -133,6 +134,7 @@ SHOWN = {
         "test_routes.test_a_pattern_may_be_for_one_domain_or_some",
         "test_routes.test_a_pattern_that_is_never_reached_is_refused",
         "test_conf_postfix.test_an_unknown_recipient_is_refused_while_the_sender_waits",
+        "test_conf_exim.test_an_unknown_recipient_is_refused_while_the_sender_waits",
     ],
     "STARTTLS forgets what came before, and runs nothing that was sent behind it in the clear": [
         "test_wire_certificate.test_what_was_said_before_is_forgotten",
@@ -143,6 +145,16 @@ SHOWN = {
         "test_wire_xforward.test_nobody_else_is_believed",
         "test_wire_xforward.test_what_a_relay_tells_is_in_the_event",
         "test_wire_xforward.test_a_real_postfix_tells_of_its_client",
+    ],
+    "mail out is sent once, and marked where that cannot be known; it is tried again or failed": [
+        "test_outbound.test_trouble_for_now_is_tried_again_and_sent_once",
+        "test_outbound.test_trouble_after_the_250_changes_nothing",
+        "test_outbound.test_a_server_that_takes_its_time_is_left_and_tried_again",
+        "test_outbound.test_a_server_that_ends_between_two_messages_gets_the_rest_when_it_is_back",
+        "test_outbound.test_a_server_that_serves_nobody_may_do_so_later",
+        "test_outbound.test_a_refusal_for_good_fails_at_once",
+        "test_outbound.test_a_refusal_in_the_middle_of_a_message_fails_at_once",
+        "test_outbound.test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id",
     ],
     "a message that loops is 554 5.4.6": [
         "test_wire_smtp_limits.test_a_looping_message_is_refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from collections import Counter
 
 import pytest
 from twisted.internet import reactor
@@ -64,6 +65,109 @@ def test_a_refusal_for_good_fails_at_once(tmp_path, command):
     assert len(post.outbox) == 0
 
 
+@pytest.mark.parametrize("way", ["-f", "-r", "-Q", "-q"])
+def test_trouble_after_the_250_changes_nothing(tmp_path, way):
+    """Whatever smtp-sink says to QUIT, or if it says nothing, a message that was taken is sent."""
+    with smtp_sink(tmp_path / "sink", way, "QUIT") as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (sent,) = post.wait_for_ends(1)
+        post.close()
+        only_copy(sink.messages)
+    assert isinstance(sent, MailSent)
+    assert not sent.ambiguous
+
+
+@pytest.mark.parametrize("lacks", ["-8", "-a", "-C", "-e", "-E", "-F", "-N", "-p", "-P"])
+def test_a_server_that_lacks_an_extension_gets_its_mail_once(tmp_path, lacks):
+    """Without 8BITMIME, AUTH, XCLIENT, ESMTP at all, enhanced codes, XFORWARD, DSN, PIPELINING."""
+    with smtp_sink(tmp_path / "sink", lacks) as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (sent,) = post.wait_for_ends(1)
+        post.close()
+        only_copy(sink.messages)
+    assert isinstance(sent, MailSent)
+
+
+@pytest.mark.parametrize("command", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "."])
+def test_a_server_that_takes_its_time_is_left_and_tried_again(tmp_path, command):
+    """smtp-sink answers late (-W): after the timeout it is delayed, at the dot it is ambiguous."""
+    with smtp_sink(tmp_path / "slow", "-W", f"{command}:600") as slow:
+        post = Post(smarthost(slow.port), mail_out_timeout_s=1, mail_out_final_timeout_s=1)
+        post.owe("bob@x.example")
+        (delayed,) = post.wait_for_ends(1)
+    assert isinstance(delayed, MailDelayed)
+    assert delayed.ambiguous is (command == ".")
+    with smtp_sink(tmp_path / "good") as good:
+        post.go_on_to_the_next_attempt(smarthost(good.port))
+        _, sent = post.wait_for_ends(2)
+        post.close()
+        only_copy(good.messages)
+    assert isinstance(sent, MailSent)
+    assert sent.ambiguous is (command == ".")
+
+
+def test_a_server_that_ends_between_two_messages_gets_the_rest_when_it_is_back(tmp_path):
+    """smtp-sink ends with its second message (-M): five are sent, each once unless ambiguous."""
+    with smtp_sink(tmp_path / "brief", "-M", "2") as brief:
+        post = Post(smarthost(brief.port), outbox_deliveries_max=1)
+        post.owe(*[f"bob{n}@x.example" for n in range(5)])
+        post.wait_for_ends(5)
+        taken = brief.messages
+    with smtp_sink(tmp_path / "good") as good:
+        while len(post.outbox):
+            before = len(post.ends)
+            post.go_on_to_the_next_attempt(smarthost(good.port))
+            post.wait_for_ends(before + 1)
+        post.close()
+        taken += good.messages
+    sent = [event for event in post.ends if isinstance(event, MailSent)]
+    assert sorted(event.recipient for event in sent) == [f"bob{n}@x.example" for n in range(5)]
+    copies = Counter(
+        re.search(rb"(?m)^X-Rcpt-Args: <(\S+)>", message)[1].decode() for message in taken
+    )
+    assert set(copies) == {event.recipient for event in sent}
+    # It may end before its last 250 has left: that message comes twice, and is said to.
+    twice = {recipient for recipient, count in copies.items() if count > 1}
+    assert twice <= {event.recipient for event in sent if event.ambiguous}
+
+
+def test_a_refusal_in_the_middle_of_a_message_fails_at_once(tmp_path):
+    """smtp-sink refuses with 550 before the dot, reads no more and hangs up (-A)."""
+    with smtp_sink(tmp_path / "sink", "-A", "0") as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (failed,) = post.wait_for_ends(1)
+        post.close()
+    assert isinstance(failed, MailFailed)
+    assert failed.reply.startswith("550 ")
+    assert not failed.ambiguous
+
+
+@pytest.mark.parametrize("commands", ["CONNECT", "EHLO,HELO"])
+def test_a_server_that_serves_nobody_may_do_so_later(tmp_path, commands):
+    """A 5xx (-f) that is about the server and not about the message is tried again."""
+    with smtp_sink(tmp_path / "sink", "-f", commands) as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (delayed,) = post.wait_for_ends(1)
+        post.close()
+    assert isinstance(delayed, MailDelayed)
+    assert not delayed.ambiguous
+
+
+def test_a_server_that_knows_no_ehlo_is_greeted_with_helo(tmp_path):
+    """A 5xx to EHLO (-f) is no refusal: RFC 5321 section 3.2."""
+    with smtp_sink(tmp_path / "sink", "-f", "EHLO") as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (sent,) = post.wait_for_ends(1)
+        post.close()
+        only_copy(sink.messages)
+    assert isinstance(sent, MailSent)
+
+
 class SilentAfterDot:
     """A server that takes a whole message and says nothing; the second time it answers.
 
@@ -99,7 +203,7 @@ class SilentAfterDot:
         self._listening.close()
 
 
-def test_a_connection_that_is_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id():
+def test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id():
     """RFC 1047: two copies, one Message-ID; both ends say that there may be two."""
     server = SilentAfterDot(waits=False)
     post = Post(smarthost(server.port))
