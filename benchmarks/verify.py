@@ -3,9 +3,10 @@
     python benchmarks/verify.py [--directory DIR] [--megabytes N] [--event-bytes N]
 
 Writes a journal of 1 GB in segments of the default size, frames of 64 events as under 64
-clients, no two events of a frame alike or equally long, and runs the command on it three times;
-the journal is in memory by then, so it is the program that is measured and not the disk. Exits
-with 1 when the best run is below 200 MB/s, or memory above 64 MiB.
+clients, no two events of a frame alike or equally long, and runs the command on it three times,
+and three times on one processor, in turns; the journal is in memory by then, so it is the program
+that is measured and not the disk. Memory is that of all its processes, what they share counted
+once. Exits with 1 when the best run is below 200 MB/s, or memory above 64 MiB.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import attrs
 import click
 
 from happy.codec import encode
@@ -41,6 +47,7 @@ SOURCE: Final = "http POST /note"
 FRAME_EVENTS: Final = 64
 SPEED_MB_S_MIN: Final = 200
 MEMORY_BYTES_MAX: Final = 64 * MIB
+WATCH_EVERY_S: Final = 0.05
 SECOND: Final = 1_000_000_000
 BEGIN_NS: Final = 1_700_000_000 * SECOND
 
@@ -93,16 +100,60 @@ def write_journal(path: Path, size: int, records: list[bytes]) -> int:
     return written
 
 
-def verify(path: Path) -> tuple[float, float, int]:
-    """Run the command; return its seconds, its CPU seconds and its largest memory in bytes."""
+@attrs.frozen
+class Run:
+    """What it took, in seconds, seconds of processors, and bytes at the most."""
+
+    wall_s: float
+    cpu_s: float
+    memory_bytes: int
+
+
+def verify(path: Path, processors: set[int]) -> Run:
+    """Run the command on these processors."""
     begun = time.perf_counter()
-    process = subprocess.Popen([HAPPY, "journal", "verify", path], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    said = process.stdout.read().decode()
+    process = subprocess.Popen(
+        [HAPPY, "journal", "verify", path],
+        stdout=subprocess.PIPE,
+        preexec_fn=partial(os.sched_setaffinity, 0, processors),  # noqa: PLW1509 - no threads yet
+    )
+    with watched(process.pid) as memory:
+        assert process.stdout is not None
+        said = process.stdout.read().decode()
     _, status, used = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0 or ": whole: " not in said:
         raise SystemExit(f"the journal is not whole: {said}")
-    return time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return Run(time.perf_counter() - begun, used.ru_utime + used.ru_stime, max(memory))
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[list[int]]:
+    """Gather meanwhile what a process and its children take of memory, in bytes."""
+    found = [0]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_EVERY_S):
+            with suppress(OSError):
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                found.append(sum(map(memory_of, [str(pid), *children])))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watching.join()
+
+
+def memory_of(pid: str) -> int:
+    """Return the memory of a process in bytes; of pages that several have, its share."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0  # it has ended
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 @click.command()
@@ -114,17 +165,24 @@ def main(directory: Path | None, megabytes: int, event_bytes: int) -> None:
     place = Path(tempfile.mkdtemp(prefix="happy-verify-", dir=directory))
     try:
         size = write_journal(place, megabytes * 1_000_000, records_about(event_bytes))
-        runs = [verify(place) for _ in range(RUNS)]
+        all_of_them = os.sched_getaffinity(0)
+        runs: dict[str, list[Run]] = {}
+        for _ in range(RUNS):
+            for processors in (all_of_them, {min(all_of_them)}):
+                name = "1 processor" if len(processors) == 1 else f"{len(processors)} processors"
+                runs.setdefault(name, []).append(verify(place, processors))
     finally:
         shutil.rmtree(place)
     print(f"{size:,} bytes in events of about {event_bytes}, {FRAME_EVENTS} to a frame")
-    for seconds, cpu, memory in runs:
-        print(
-            f"{size / seconds / 1e6:6.0f} MB/s  {seconds:6.2f} s  "
-            f"({cpu:.2f} s of a processor)  {memory / MIB:.0f} MiB"
-        )
-    fast = size / min(seconds for seconds, _, _ in runs) / 1e6 >= SPEED_MB_S_MIN
-    small = max(memory for _, _, memory in runs) <= MEMORY_BYTES_MAX
+    for name, measured in runs.items():
+        for run in measured:
+            print(
+                f"{name}: {size / run.wall_s / 1e6:6.0f} MB/s  {run.wall_s:6.2f} s  "
+                f"({run.cpu_s:.2f} s of processors)  {run.memory_bytes / MIB:.0f} MiB"
+            )
+    best = next(iter(runs.values()))
+    fast = size / min(run.wall_s for run in best) / 1e6 >= SPEED_MB_S_MIN
+    small = all(run.memory_bytes <= MEMORY_BYTES_MAX for some in runs.values() for run in some)
     raise SystemExit(not (fast and small))
 
 

@@ -1,8 +1,9 @@
 """The console script ``happy``: what an operator and an author do beside ``twistd happy``.
 
-``segments``, ``frames`` and ``verdict`` look at a journal, ``bodies`` and ``entries`` make its
-events readable, ``copying`` and ``salvage`` make journals of journals, ``output`` is how anything
-is said and ``statuses`` how it ends; the other modules are one command each.
+``segments``, ``frames`` and ``verdict`` look at a journal, ``ahead`` in several processes,
+``bodies`` and ``entries`` make its events readable, ``copying`` and ``salvage`` make journals of
+journals, ``output`` is how anything is said and ``statuses`` how it ends; the other modules are
+one command each.
 """
 
 from __future__ import annotations

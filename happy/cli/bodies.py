@@ -78,6 +78,14 @@ def mail_blobs(record: Record) -> tuple[str, ...]:
     return (content["sha256"],) if isinstance(content, dict) else ()
 
 
+def gather(frame: Frame, blobs: dict[str, int]) -> None:
+    """Check the records of a frame; note each blob that a mail names, and the first such seq."""
+    for seq, record in enumerate(checked(frame), frame.first_seq):
+        if record.type == MAIL:
+            for sha256 in mail_blobs(record):
+                blobs.setdefault(sha256, seq)
+
+
 def body_of(seq: int, record: Record) -> Any:
     """Return the body of a record as plain values; ``Corrupt`` when it is none."""
     try:

@@ -188,11 +188,18 @@ def verify(place: str, config: Path | None, as_json: bool) -> None:
          that can be done without: nothing to do
       2  damaged (or, the last frame, perhaps damaged): restore it from a backup
       3  not a journal
-      4  it could not be read
+      4  it could not be read, or not to its end
+
+    A large journal is read in a process for each processor; `taskset -c 0` before the command
+    leaves the others alone, `nice` lets a container go before.
     """  # noqa: D301 - click's mark
     path = journal_path(place, config)
-    with statuses(path), progress("reading") as tell:
-        verdict = Verification(path, tell).verdict()
+    try:
+        with statuses(path), progress("reading") as tell:
+            verdict = Verification(path, tell).verdict()
+    except KeyboardInterrupt:  # click's status for it would say that there is a torn tail
+        said = f"{path}: interrupted: nothing is known of the journal"
+        raise Unwell(said, Status.UNUSABLE) from None
     if as_json:
         write_json({"journal": str(path), **attrs.asdict(verdict)})
     if verdict.health is Health.WHOLE:

@@ -6,6 +6,7 @@ them; a whole journal is none the worse for a damaged one, which the next start 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ def start_at(header: SegmentHeader) -> Start | None:
 
 
 class Keepsakes:
-    """The snapshots of a journal, checked; ``look`` is told the places of the journal."""
+    """The snapshots of a journal, checked; ``join`` is told where in the journal they end."""
 
     def __init__(self, disk: FileDisk) -> None:
         """Read all snapshots that are there now."""
@@ -52,11 +53,14 @@ class Keepsakes:
         """How many were found good."""
         return len(self._good)
 
-    def look(self, next_seq: int, chain: bytes) -> None:
-        """Take in a place between two frames, or before the first."""
+    def holds(self, next_seq: int, chain: bytes) -> bool:
+        """Say whether a snapshot ends at a place between two frames, or before the first."""
         snapshot = self._good.get(next_seq - 1)
-        if snapshot is not None and snapshot.header.chain == chain:
-            self._joined.add(next_seq - 1)
+        return snapshot is not None and snapshot.header.chain == chain
+
+    def join(self, next_seqs: Iterable[int]) -> None:
+        """Take in the places of the journal where snapshots end."""
+        self._joined.update(next_seq - 1 for next_seq in next_seqs)
 
     def check(self, first: SegmentHeader, next_seq: int) -> None:
         """Raise ``Corrupt`` unless the journal and its snapshots are of one history.

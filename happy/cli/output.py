@@ -7,6 +7,7 @@ import os
 import re
 import select
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, BinaryIO, Final, TypeVar
@@ -86,6 +87,7 @@ def is_terminal() -> bool:
 
 
 _PAUSE_MS: Final = 100
+_DRAWN_EVERY_S: Final = 0.1
 
 
 def pause_while_read(out: BinaryIO) -> Callable[[], bool]:
@@ -179,9 +181,20 @@ def progress(what: str, unit: str = "bytes") -> Iterator[Callable[[int, int], No
         else (MofNCompleteColumn(), TextColumn(unit))
     )
     columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Without a thread that draws it: processes may be forked meanwhile.
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        drawn_s = 0.0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal drawn_s
+            bar.update(task, completed=done, total=total)
+            if time.monotonic() - drawn_s >= _DRAWN_EVERY_S:
+                bar.refresh()
+                drawn_s = time.monotonic()
+
+        yield tell
 
 
 def counted(count: int, noun: str) -> str:

@@ -152,10 +152,13 @@ def header_of(disk: Disk, name: str) -> SegmentHeader:
 
 
 def frames_of(
-    disk: Disk, name: str, header: SegmentHeader, place: Place
+    disk: Disk, name: str, header: SegmentHeader, place: Place, time_ns: int = 0
 ) -> Generator[Frame, None, End]:
-    """Yield the good frames of a segment; return where they end, once that is certain."""
-    position = start_of(header)
+    """Yield the good frames of a segment; return where they end, once that is certain.
+
+    None of them is from before ``time_ns``.
+    """
+    position = start_of(header, time_ns)
     closed = looked = False
     for _ in range(_LOOKS_MAX):
         before = position

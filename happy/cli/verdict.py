@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from enum import StrEnum
-from itertools import accumulate
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from happy.cli.bodies import MAIL, checked, mail_blobs
+from happy.cli.ahead import Ahead, Tell, processes_for, read_stretch
+from happy.cli.bodies import gather
 from happy.cli.keepsakes import Keepsakes, start_at
 from happy.cli.output import counted
 from happy.cli.segments import End, frames_of, header_of, segment_names
@@ -21,7 +22,7 @@ from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame
 from happy.journal.names import BLOBS, blob_name, is_part
 from happy.journal.recovery import Decision, Finding, Place, Position, Start
-from happy.journal.replay import Reader, Segment
+from happy.journal.replay import Reader, Segment, Tail
 
 Progress = Callable[[int, int], None]
 """Is told how much of how much is done, in bytes."""
@@ -83,17 +84,40 @@ class Verdict:
         )
 
 
-class Verification:
-    """Reads the journal in a directory; ``verdict`` is the whole of it."""
+class _Gauge:
+    """Adds up how much of some files was read, by whichever process."""
 
-    def __init__(self, path: Path, progress: Progress) -> None:
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total = total
+        self._progress = progress
+        self._read: dict[str, int] = {}
+        self._done = self._told = 0
+
+    def read(self, name: str, offset: int) -> None:
+        """Take in up to which offset a file was read; what is read again does not count."""
+        before = self._read.get(name, 0)
+        self._read[name] = max(before, offset)
+        self._done += self._read[name] - before
+        if self._done - self._told >= _TELL_BYTES:
+            self._told = self._done
+            self._progress(self._done, self._total)
+
+
+class Verification:
+    """Reads the journal in a directory; ``verdict`` is the whole of it.
+
+    It is read in as many ``processes``, or as many as suit the journal and the machine.
+    """
+
+    def __init__(self, path: Path, progress: Progress, processes: int | None = None) -> None:
         self._path = path
         self._progress = progress
+        self._processes = processes
         self._disk = FileDisk(path)
-        self._told = 0
-        self._total = 0
         self._keepsakes = Keepsakes(self._disk)
         self._first_seq = self._next_seq = 1
+        self._before_ns = 0
+        """The time of the last frame before the segment that is read."""
         self._segments = 0
         self._blobs_good = 0
         self._blobs: dict[str, int] = {}
@@ -104,9 +128,10 @@ class Verification:
         try:
             names = segment_names(self._disk, self._path)
             stored = [name for name in self._disk.names(BLOBS) if not is_part(name)]
-            self._total = sum(map(self._disk.size, (*names, *stored)))
-            end = self._read_segments(names)
-            self._read_blobs(stored)
+            size = sum(map(self._disk.size, names))
+            gauge = _Gauge(size + sum(map(self._disk.size, stored)), self._progress)
+            end = self._read_segments(names, size, gauge.read)
+            self._read_blobs(stored, gauge.read)
             if self._segments:
                 self._keepsakes.check(header_of(self._disk, names[0]), self._next_seq)
         except Ambiguous as error:
@@ -142,13 +167,39 @@ class Verification:
             tuple(self._keepsakes.complaints),
         )
 
-    def _read_segments(self, names: list[str]) -> End:
-        reader = Reader(self._disk, cut=False, start=self._begin(names[0]))
-        read = [0, *accumulate(map(self._disk.size, names))]
+    def _read_segments(self, names: list[str], size: int, tell: Tell) -> End:
+        start = self._begin(names[0])
+        processes = self._processes
+        if processes is None:
+            processes = processes_for(len(names), size)
+        read = partial(read_stretch, self._disk, self._keepsakes)
+        with Ahead(processes, names, read, tell) as ahead:
+            reader = Reader(
+                self._disk, cut=False, start=start, ahead=partial(self._read_ahead, ahead)
+            )
+            return self._read_in_order(reader, names, tell)
+
+    def _read_ahead(self, ahead: Ahead, begin: Tail) -> Tail:
+        """Take in what another process found of a segment; return from where on to read it."""
+        self._before_ns = begin.position.time_ns
+        stretch = ahead.take(begin.segment.name)
+        if (
+            stretch is None
+            or stretch.tail.segment != begin.segment
+            or stretch.first_ns < begin.position.time_ns
+        ):
+            return begin
+        for sha256, seq in stretch.blobs.items():
+            self._blobs.setdefault(sha256, seq)
+        self._next_seq = stretch.tail.position.next_seq
+        self._keepsakes.join(stretch.snapshots)
+        return stretch.tail
+
+    def _read_in_order(self, reader: Reader, names: list[str], tell: Tell) -> End:
         try:
             for frame in reader.frames():
                 self._read_frame(frame)
-                self._tell(read[len(reader.segments) - 1] + frame.end)
+                tell(reader.segments[-1].name, frame.end)
         except (Corrupt, Ambiguous):
             if not reader.segments or reader.segments[-1].name != names[-1]:
                 raise
@@ -176,11 +227,13 @@ class Verification:
         start = start_at(header)
         if start is not None:
             self._first_seq = self._next_seq = header.first_seq
-            self._keepsakes.look(header.first_seq, header.chain)
+            self._join(header.first_seq, header.chain)
         return start
 
     def _look_again(self, segment: Segment) -> End:
-        reading = frames_of(self._disk, segment.name, segment.header, Place.LAST_SEGMENT)
+        reading = frames_of(
+            self._disk, segment.name, segment.header, Place.LAST_SEGMENT, self._before_ns
+        )
         while True:
             try:
                 frame = next(reading)
@@ -191,21 +244,16 @@ class Verification:
                 self._read_frame(frame)
 
     def _read_frame(self, frame: Frame) -> None:
-        for seq, record in enumerate(checked(frame), frame.first_seq):
-            if record.type == MAIL:
-                for sha256 in mail_blobs(record):
-                    self._blobs.setdefault(sha256, seq)
+        gather(frame, self._blobs)
         self._next_seq = frame.first_seq + frame.count
-        self._keepsakes.look(self._next_seq, frame.chain)
+        self._join(self._next_seq, frame.chain)
 
-    def _tell(self, done: int) -> None:
-        if done - self._told >= _TELL_BYTES:
-            self._told = done
-            self._progress(done, self._total)
+    def _join(self, next_seq: int, chain: bytes) -> None:
+        if self._keepsakes.holds(next_seq, chain):
+            self._keepsakes.join([next_seq])
 
-    def _read_blobs(self, stored: list[str]) -> None:
+    def _read_blobs(self, stored: list[str], tell: Tell) -> None:
         known = set(stored)
-        done = self._total - sum(map(self._disk.size, stored))
         faults = [
             f"the blob {sha256} of seq {seq} is missing"
             for sha256, seq in self._blobs.items()
@@ -216,8 +264,7 @@ class Verification:
                 self._blobs_good += 1
             else:
                 faults.append(f"{name} is not what its name says")
-            done += self._disk.size(name)
-            self._tell(done)
+            tell(name, self._disk.size(name))
         if faults:
             more = f" (and {len(faults) - 1} more)" if faults[1:] else ""
             raise Corrupt(f"{faults[0]}{more}; restore it from a backup")

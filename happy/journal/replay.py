@@ -78,6 +78,12 @@ class Tail:
         """Whether the journal ends with a close mark: its last writer stopped in good order."""
         return self.last is Kind.CLOSE_MARK
 
+    @classmethod
+    def behind(cls, segment: Segment, frame: Frame) -> Tail:
+        """Return how a journal ends whose last frame this is."""
+        unproven = min(max(frame.durable_end, SEGMENT_HEADER_SIZE), frame.offset)
+        return cls(segment, after(frame), frame.kind, unproven)
+
 
 @attrs.frozen
 class Torn:
@@ -146,7 +152,8 @@ class Reader:
     tail is taken for torn. When all there is of a journal was cut off, there is a ``torn`` and no
     ``tail``: it may begin anew. With ``start``, only the frames behind what a snapshot covers are
     yielded, and the segments before it need not be there; that the journal is the one of the
-    snapshot, its chain proves.
+    snapshot, its chain proves. ``ahead`` is given where a segment begins, and returns from where
+    on to read it: what is before that was read elsewhere, is good, and is not yielded.
     """
 
     def __init__(
@@ -156,12 +163,14 @@ class Reader:
         cut: bool,
         accept_tail_loss: bool = False,
         start: Start | None = None,
+        ahead: Callable[[Tail], Tail] = lambda begin: begin,
     ) -> None:
         self._disk = disk
         self._cut = cut
         self._accept_tail_loss = accept_tail_loss
         self._start = start
         self._started = start is None
+        self._ahead = ahead
         self.segments: list[Segment] = []
         self.tail: Tail | None = None
         self.torn: Torn | None = None
@@ -249,23 +258,22 @@ class Reader:
         self, segment: Segment, before: Tail | None, place: Place
     ) -> Generator[Frame, None, Tail]:
         content = FileBytes(self._disk, segment.name)
-        position = start_of(segment.header, self._time_before(segment, before))
-        unproven = position.offset
-        last: Kind | None = None
-        self._look_for_start(segment.name, position)
-        while True:
-            found = next_frame(content, segment.header, position)
-            if isinstance(found, Finding):
-                break
+        begin = start_of(segment.header, self._time_before(segment, before))
+        self._look_for_start(segment.name, begin)
+        tail = Tail(segment, begin, None, begin.offset)
+        if self._started:
+            tail = self._ahead(tail)
+        position = tail.position
+        frame: Frame | None = None
+        while not isinstance(found := next_frame(content, segment.header, position), Finding):
             if self._started:
                 self.size_bytes += found.end - found.offset
                 yield found
-            last = found.kind
-            unproven = min(max(found.durable_end, SEGMENT_HEADER_SIZE), found.offset)
+            frame = found
             position = after(found)
             self._look_for_start(segment.name, position)
         self._judge(segment.name, position.offset, position.next_seq, found, place)
-        return Tail(segment, position, last, unproven)
+        return tail if frame is None else Tail.behind(segment, frame)
 
     def _time_before(self, segment: Segment, before: Tail | None) -> int:
         """Return the time that no frame of a segment may be before."""
