@@ -1,8 +1,10 @@
 """Snapshots and the tools: verified, carried along, and needed where segments are gone."""
 
+import sys
+
 import pytest
 
-from cli_kit import happy, lines
+from cli_kit import happy, lines, segments
 from happy.examples.numbers import Next, NumberService
 from happy.journal.disk import FileDisk
 from happy.journal.names import segment_name, segment_seq, snapshot_name
@@ -50,6 +52,40 @@ def test_a_journal_with_a_snapshot_for_its_beginning_is_whole(numbers):
     in_words = verify(numbers.disk.path)
     assert f"{241 - said['first_seq']} events" in in_words.output
     assert "2 snapshots" in in_words.output
+
+
+def test_the_snapshots_of_a_journal_are_listed(numbers):
+    """The newest first: what each holds, when it was made, and which one a start passes over."""
+    listed = happy("journal", "snapshots", numbers.disk.path)
+    assert listed.exit_code == 0, listed.output
+    newest, older = lines(listed)
+    assert (newest["name"], newest["seq"], newest["state"]) == (snapshot_name(210), 210, "good")
+    assert older["seq"] == 150
+    assert newest["size_bytes"] == (numbers.disk.path / snapshot_name(210)).stat().st_size
+    assert newest["time"] > older["time"] >= older["created"]  # all made at the same moment
+    numbers.disk.truncate(snapshot_name(210), 200)
+    listed = happy("journal", "snapshots", numbers.disk.path, "--json")
+    assert [line["state"] for line in lines(listed)] == ["damaged", "good"]
+    assert listed.exit_code == 1
+    assert f"the next start passes over: {snapshot_name(210)}: " in listed.stderr
+
+
+def test_a_journal_may_have_no_snapshots_and_what_is_none_has_no_list(tmp_path):
+    """An empty list is no fault; a directory without a journal is one."""
+    segments(tmp_path / "new", 1)
+    listed = happy("journal", "snapshots", tmp_path / "new")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert happy("journal", "snapshots", tmp_path).exit_code == 1
+
+
+def test_on_a_terminal_the_snapshots_are_a_table(numbers, monkeypatch):
+    """With local times; of a damaged one there is its seq and no more."""
+    monkeypatch.setattr(sys.modules["happy.cli.journal"], "is_terminal", lambda: True)
+    numbers.disk.truncate(snapshot_name(210), 200)
+    head, newest, older = happy("journal", "snapshots", numbers.disk.path).stdout.splitlines()
+    assert head.split() == ["seq", "size", "until", "made", "state"]
+    assert newest.split() == ["210", "?", "damaged"]
+    assert (older.split()[0], older.split()[-1]) == ("150", "good")
 
 
 def test_a_damaged_snapshot_is_told(numbers):

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,8 +28,18 @@ from cli_kit import (
     with_blob,
     write,
 )
+from happy.cli.keepsakes import start_at
 from happy.cli.salvage import salvage
+from happy.cli.segments import header_of
 from happy.codec import encode
+from happy.examples.numbers import Next, NumberService
+from happy.journal.disk import FileDisk
+from happy.journal.names import snapshot_name
+from happy.journal.replay import Reader
+from happy.journal.retention import Budget, let_go
+from happy.journal.snapshots import snapshot_names
+from happy.limits import Limits
+from snapshot_kit import BEGIN_NS, Branch
 
 PAGE = 4096
 HAPPY = Path(sys.executable).with_name("happy")
@@ -328,3 +339,95 @@ def test_whatever_byte_is_damaged_a_beginning_is_saved(original, tmp_path_factor
     else:
         assert result.exit_code in {2, 3}
         assert file == files[0]
+
+
+# --- snapshots --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Return a journal with snapshots of seq 150 and 210, its first segments let go."""
+    disk = FileDisk(tmp_path_factory.mktemp("kept") / "old")
+    made = Branch(disk, NumberService, limits=Limits(segment_bytes_max=8192))
+    made.open()
+    for n in range(1, 81):
+        made.append(*[Next(n)] * 3)
+        if n in (50, 70):
+            made.mark()
+            seqs = [good.seq for good in made.make().good]
+    assert seqs == [210, 150]
+    assert let_go(disk, seqs, Budget(bytes_max=1), BEGIN_NS, None)
+    disk.close()
+    return disk.path
+
+
+def damage(kept, old, seq):
+    """Copy the journal, damaged at an event; return the copy and the last seq of its beginning."""
+    shutil.copytree(kept, old)
+    frames = list(Reader(FileDisk(old), cut=False, start=start_of_kept(old)).frames())
+    frame = next(f for f in frames if f.first_seq <= seq < f.first_seq + f.count)
+    file = max(f for f in old.glob("*.segment") if int(f.name[:20]) <= seq)
+    flip(file, frame.offset + 80)
+    return frame.first_seq - 1
+
+
+def start_of_kept(path):
+    return start_at(header_of(FileDisk(path), min(path.glob("*.segment")).name))
+
+
+def test_where_the_beginning_was_let_go_the_snapshots_of_what_is_kept_come_along(
+    kept, tmp_path, new
+):
+    """The repaired journal is whole, begins where the old one does, and has what is behind."""
+    old = tmp_path / "old"
+    last = damage(kept, old, 230)
+    result = repair(old, new, "--yes", "--json")
+    assert result.exit_code == 0, result.output
+    (plan,) = lines(result)
+    first = plan["kept"]["first_seq"]
+    assert 1 < first <= 150
+    assert plan["kept"]["events"] == last - first + 1
+    assert (plan["lost"]["first_seq"], plan["kept"]["snapshots"]) == (last + 1, 2)
+    assert plan["starts_from"] is None
+    assert verify(new).exit_code == 0
+    assert "2 snapshots" in verify(new).stdout
+
+
+def test_a_snapshot_of_what_is_not_kept_stays_behind(kept, tmp_path, new):
+    """And it is told that a start with it loses nothing of the state: history alone is damaged."""
+    old = tmp_path / "old"
+    damage(kept, old, 160)
+    result = repair(old, new, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "the snapshot of seq 210 is good, and so is all behind it" in result.stdout
+    assert snapshot_names(FileDisk(new)) == [snapshot_name(150)]
+    assert verify(new).exit_code == 0
+
+
+def test_without_the_beginning_and_a_snapshot_of_it_nothing_can_be_repaired(kept, tmp_path, new):
+    """Events that stand on nothing are no journal; a start with a later snapshot is told of."""
+    old = tmp_path / "old"
+    damage(kept, old, 160)
+    (old / snapshot_name(150)).unlink()
+    result = repair(old, new, "--yes")
+    assert result.exit_code == 2
+    assert "was let go, and no good snapshot holds it" in result.stderr
+    assert "the snapshot of seq 210 is good, and so is all behind it" in result.stderr
+    assert not new.exists()
+
+
+def test_of_a_whole_history_the_snapshots_of_what_is_kept_come_along(tmp_path, new):
+    """So that the next start need not replay all of it."""
+    disk = FileDisk(tmp_path / "old")
+    made = Branch(disk, NumberService)
+    made.open()
+    made.append(*[Next(1)] * 3)
+    made.mark()
+    assert [good.seq for good in made.make().good] == [3]
+    made.append(Next(2))
+    made.append(Next(3))
+    disk.close()
+    damage(tmp_path / "old", tmp_path / "copy", 4)
+    assert repair(tmp_path / "copy", new, "--yes").exit_code == 0
+    assert snapshot_names(FileDisk(new)) == [snapshot_name(3)]
+    assert verify(new).exit_code == 0

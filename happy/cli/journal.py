@@ -16,6 +16,7 @@ import click
 from happy.cli.bounds import SeqOrTime, wanted
 from happy.cli.cat import cat
 from happy.cli.entries import entries
+from happy.cli.keepsakes import SnapshotReport, snapshot_reports
 from happy.cli.output import (
     Commands,
     Unwell,
@@ -60,7 +61,7 @@ for _command in (cat, repair):
 @journal_argument
 @json_option
 def ls(place: str, config: Path | None, as_json: bool) -> None:
-    """List the segments of a journal.
+    """List the segments of a journal; `happy journal snapshots` lists its snapshots.
 
     \b
     STATE is
@@ -113,6 +114,65 @@ def _as_row(report: SegmentReport) -> tuple[str, ...]:
         "" if report.until_ns is None else short_time(report.until_ns),
         report.state,
     )
+
+
+# --- snapshots -------------------------------------------------------------------------------
+
+
+@journal.command()
+@journal_argument
+@json_option
+def snapshots(place: str, config: Path | None, as_json: bool) -> None:
+    """List the snapshots of a journal, the newest first.
+
+    \b
+    STATE is
+      good        all of it was read, and every checksum is right
+      damaged     the next start passes it over
+
+    SEQ is the last event that it holds, UNTIL the time of that. Whether it is of the journal's
+    history, `happy journal verify` says. A table has local times; JSON, a line for each snapshot,
+    RFC 3339 in UTC.
+
+    Exit status 1 when a snapshot is damaged, or there is no journal.
+    """  # noqa: D301 - click's mark
+    path = journal_path(place, config)
+    disk = FileDisk(path)
+    segment_names(disk, path)  # which says what is there instead of a journal
+    reports = list(snapshot_reports(disk))
+    if as_json or not is_terminal():
+        write_json(*map(_snapshot_as_json, reports))
+    else:
+        write_table(("seq ", "size ", "until", "made", "state"), map(_snapshot_as_row, reports))
+    damaged = [report.complaint for report in reports if report.complaint is not None]
+    if damaged:
+        raise Unwell(f"{path}: the next start passes over: {'; '.join(damaged)}")
+
+
+def _snapshot_as_json(report: SnapshotReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "state": _snapshot_state(report),
+        "seq": report.seq,
+        "size_bytes": report.size_bytes,
+        "time": None if report.time_ns is None else rfc3339(report.time_ns),
+        "created": None if report.created_ns is None else rfc3339(report.created_ns),
+        "complaint": report.complaint,
+    }
+
+
+def _snapshot_as_row(report: SnapshotReport) -> tuple[str, ...]:
+    return (
+        str(report.seq),
+        "?" if report.size_bytes is None else short_bytes(report.size_bytes),
+        "" if report.time_ns is None else short_time(report.time_ns),
+        "" if report.created_ns is None else short_time(report.created_ns),
+        _snapshot_state(report),
+    )
+
+
+def _snapshot_state(report: SnapshotReport) -> str:
+    return "good" if report.complaint is None else "damaged"
 
 
 # --- show ------------------------------------------------------------------------------------

@@ -6,14 +6,16 @@ them; a whole journal is none the worse for a damaged one, which the next start 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
+
+import attrs
 
 from happy.errors import BadSnapshot, Corrupt
 from happy.journal.disk import FileDisk
 from happy.journal.frame import SegmentHeader
-from happy.journal.names import unfinished_name
+from happy.journal.names import snapshot_seq, unfinished_name
 from happy.journal.recovery import Start
 from happy.journal.snapshots import Snapshot, snapshot_names
 
@@ -28,6 +30,36 @@ def start_at(header: SegmentHeader) -> Start | None:
     if header.number == 1:
         return None
     return Start(header.first_seq - 1, header.chain, 0)
+
+
+@attrs.frozen
+class SnapshotReport:
+    """A snapshot as ``happy journal snapshots`` shows it; of a damaged one only ``complaint``."""
+
+    name: str
+    seq: int
+    """The last event that it holds."""
+    size_bytes: int | None = None
+    time_ns: int | None = None
+    """The time of that event's batch."""
+    created_ns: int | None = None
+    complaint: str | None = None
+    """What is wrong with it; None when every checksum is right."""
+
+
+def snapshot_reports(disk: FileDisk) -> Iterator[SnapshotReport]:
+    """Yield how each snapshot is, the newest first; all of them is read."""
+    for name in snapshot_names(disk):
+        try:
+            snapshot = Snapshot(disk, name)
+            snapshot.verify()
+        except BadSnapshot as error:
+            yield SnapshotReport(name, snapshot_seq(name) or 0, complaint=str(error))
+        else:
+            header = snapshot.header
+            yield SnapshotReport(
+                name, header.seq, snapshot.size_bytes, header.time_ns, header.created_ns
+            )
 
 
 class Keepsakes:
@@ -62,6 +94,21 @@ class Keepsakes:
         """Take in the places of the journal where snapshots end."""
         self._joined.update(next_seq - 1 for next_seq in next_seqs)
 
+    def look(self, next_seq: int, chain: bytes) -> None:
+        """Take in a place, if a snapshot ends there."""
+        if self.holds(next_seq, chain):
+            self.join([next_seq])
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """The names of those that are of this history, the newest first."""
+        return tuple(found.name for seq, found in self._good.items() if seq in self._joined)
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The newest good one, with which a start begins."""
+        return next(iter(self._good.values()), None)
+
     def check(self, first: SegmentHeader, next_seq: int) -> None:
         """Raise ``Corrupt`` unless the journal and its snapshots are of one history.
 
@@ -74,6 +121,10 @@ class Keepsakes:
                     f"{snapshot.name}: it is not of this journal's history; restore both from one "
                     "backup"
                 )
+        self.check_beginning(first)
+
+    def check_beginning(self, first: SegmentHeader) -> None:
+        """Raise ``Corrupt`` when nothing holds what was before the first segment that is there."""
         if first.number != 1 and not self._joined:
             reasons = "; ".join(self.complaints)
             raise Corrupt(

@@ -16,6 +16,7 @@ from happy.cli.copying import (
     new_journal,
     refuse_unless_free,
 )
+from happy.cli.keepsakes import copy_snapshots
 from happy.cli.output import Unwell, counted, json_option, progress, safe, short_bytes, write_json
 from happy.cli.places import journal_argument, journal_path
 from happy.cli.salvage import LeftOut, Salvage, salvage
@@ -35,7 +36,7 @@ def repair(place: str, config: Path | None, to: Path, yes: bool, as_json: bool) 
     First it says what would be kept and what would be lost, then it asks; without a terminal
     it only says, unless --yes is given. What is kept is the longest whole beginning: events
     behind a hole would meet another state than they did. The journal in DIR is not changed.
-    Blobs are linked where that can be, else copied.
+    Blobs are linked where that can be, else copied; the snapshots of what is kept are copied.
 
     \b
     Exit status:
@@ -55,8 +56,8 @@ def repair(place: str, config: Path | None, to: Path, yes: bool, as_json: bool) 
             return
         found = salvage(path)
     if not found.kept.extents or found.fault is None:
-        why = found.fault or verdict.sentence
-        raise Unwell(f"{path}: cannot be repaired: {why}", verdict.health.status)
+        why = [f"{path}: cannot be repaired: {found.fault or verdict.sentence}"]
+        raise Unwell("\n".join([*why, *_unhurt(path, found)]), verdict.health.status)
     if as_json:
         write_json(_plain(path, to, found))
     else:
@@ -95,15 +96,18 @@ def _plain(path: Path, to: Path, found: Salvage) -> dict[str, Any]:
         "fault": found.fault,
         "kept": {
             "events": found.events,
+            "first_seq": found.first_seq,
             "segments": len(found.kept.extents),
+            "snapshots": len(found.kept.snapshots),
             "bytes": found.kept_bytes,
         },
         "lost": {
-            "first_seq": found.events + 1,
+            "first_seq": found.last_seq + 1,
             "bytes": found.lost_bytes,
             "whole": [attrs.asdict(left) for left in found.left_out],
         },
         "blobs_missing": found.blobs_missing,
+        "starts_from": found.starts_from,
     }
 
 
@@ -111,14 +115,28 @@ def _sentences(path: Path, to: Path, found: Salvage) -> list[str]:
     """Return what would be done, in lines."""
     segments = counted(len(found.kept.extents), "segment")
     kept = f"{counted(found.events, 'event')}, {segments}, {short_bytes(found.kept_bytes)}"
+    if found.kept.snapshots:
+        kept += f", {counted(len(found.kept.snapshots), 'snapshot')}"
     return [
         f"{path}: {found.fault}",
-        f"kept, in {to}: {kept}, up to seq {found.events}",
+        f"kept, in {to}: {kept}, up to seq {found.last_seq}",
         f"lost: {short_bytes(found.lost_bytes)} behind that; damaged: {found.damaged}",
         *map(_left_out, found.left_out),
         *(f"missing: {name}" for name in found.blobs_missing),
+        *_unhurt(path, found),
         f"{path} stays as it is: keep it until the new one has proved itself",
     ]
+
+
+def _unhurt(path: Path, found: Salvage) -> list[str]:
+    """Say that no state need be lost, where that is so."""
+    if found.starts_from is None:
+        return []
+    sentence = (
+        f"the snapshot of seq {found.starts_from} is good, and so is all behind it: an application "
+        f"that it fits starts with {path} as it is, and no state is lost, only history"
+    )
+    return [sentence]
 
 
 def _left_out(left: LeftOut) -> str:
@@ -133,6 +151,7 @@ def _write(path: Path, to: Path, found: Salvage) -> tuple[str, ...]:
     """Write the new journal; return the blobs that it lacks."""
     bad: list[str] = []
     with new_journal(to) as disk:
+        copy_snapshots(found.kept.snapshots, path, disk)
         bad += [name for name in found.kept.blobs if not link_blob(path, disk, name)]
         for extent in found.kept.extents:
             copy_segment(path, disk, extent)

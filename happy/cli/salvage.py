@@ -8,9 +8,10 @@ from typing import Final
 
 import attrs
 
-from happy.cli.bodies import checked, mail_blobs
+from happy.cli.bodies import gather
 from happy.cli.copying import Contents, Extent, blobs_of
-from happy.cli.segments import segment_names
+from happy.cli.keepsakes import Keepsakes, start_at
+from happy.cli.segments import header_of, segment_names
 from happy.errors import Ambiguous, Corrupt, NotAJournal
 from happy.journal.disk import FileDisk
 from happy.journal.frame import (
@@ -18,12 +19,14 @@ from happy.journal.frame import (
     SEGMENT_HEADER_SIZE,
     Content,
     FrameHeader,
+    SegmentHeader,
     body_of,
     decode_frame_header,
     decode_segment_header,
 )
 from happy.journal.names import blob_name
 from happy.journal.replay import FileBytes, Reader
+from happy.journal.snapshots import Snapshot
 
 _LOOK_SIZE: Final = 1024 * 1024
 
@@ -44,8 +47,10 @@ class Salvage:
 
     fault: str | None
     """The sentence of the first fault; None when every segment is whole."""
-    events: int
-    """How many events are kept: those with seqs from 1 to this."""
+    first_seq: int
+    """The first event that is kept; what was before was let go, and a snapshot holds it."""
+    last_seq: int
+    """The last event that is kept."""
     kept: Contents
     kept_bytes: int
     left_out: tuple[LeftOut, ...]
@@ -56,11 +61,19 @@ class Salvage:
 
     last_damaged: int | None
     """The last seq that nothing whole is left of, if what stands there tells."""
+    starts_from: int | None
+    """The seq of a good snapshot behind the damage with which a start needs nothing of what is
+    damaged, if there is one: the state is whole then, and only history is not."""
+
+    @property
+    def events(self) -> int:
+        """How many events are kept."""
+        return self.last_seq - self.first_seq + 1
 
     @property
     def damaged(self) -> str:
         """Which events nothing whole is left of, in words."""
-        first, last = self.events + 1, self.last_damaged
+        first, last = self.last_seq + 1, self.last_damaged
         if last is None:
             return f"seq {first} and whatever came after it"
         if last < first:
@@ -72,24 +85,35 @@ def salvage(path: Path) -> Salvage:
     """Read a journal up to its first fault and look at what is behind; nothing is changed."""
     disk = FileDisk(path)
     names = segment_names(disk, path)
-    reader = Reader(disk, cut=False)
+    keepsakes = Keepsakes(disk)
+    first = _first_header(disk, names[0])
+    start = None if first is None else start_at(first)
+    reader = Reader(disk, cut=False, start=start)
+    first_seq = 1
+    if start is not None:
+        first_seq = start.seq + 1
+        keepsakes.look(first_seq, start.chain)
+    last_seq = first_seq - 1
     ends: dict[str, int] = {}
-    events = 0
     named: dict[str, int] = {}
     fault: str | None = None
     try:
         for frame in reader.frames():
-            for seq, record in enumerate(checked(frame), frame.first_seq):
-                for sha256 in mail_blobs(record):
-                    named.setdefault(sha256, seq)
+            gather(frame, named)
             ends[reader.segments[-1].name] = frame.end
-            events = frame.first_seq + frame.count - 1
+            last_seq = frame.first_seq + frame.count - 1
+            keepsakes.look(last_seq + 1, frame.chain)
     except (Corrupt, Ambiguous, NotAJournal) as error:
         fault = str(error)
     extents = tuple(
         Extent(segment.name, ends.get(segment.name, SEGMENT_HEADER_SIZE))
         for segment in reader.segments
     )
+    if first is not None and fault is not None:
+        try:
+            keepsakes.check_beginning(first)
+        except Corrupt as error:
+            fault, extents = f"{fault}; {error}", ()
     behind = [
         *((extent.name, extent.size) for extent in extents[-1:]),
         *((name, 0) for name in names[len(extents) :]),
@@ -99,8 +123,9 @@ def salvage(path: Path) -> Salvage:
     left_out = tuple(left for name, start in behind for left in _whole_frames(disk, name, start))
     return Salvage(
         fault,
-        events,
-        Contents(extents, blobs, snapshots=()),
+        first_seq,
+        last_seq,
+        Contents(extents, blobs, keepsakes.joined),
         kept_bytes,
         left_out,
         sum(_written(disk, name, start) for name, start in behind),
@@ -110,7 +135,28 @@ def salvage(path: Path) -> Salvage:
             if blob_name(sha256) not in blobs
         ),
         left_out[0].first_seq - 1 if left_out else _last_seq_of(disk, extents),
+        _start_behind(disk, keepsakes.newest, last_seq),
     )
+
+
+def _first_header(disk: FileDisk, name: str) -> SegmentHeader | None:
+    """Return the header of a first segment; None when it is damaged, which the reader tells."""
+    try:
+        return header_of(disk, name)
+    except (Corrupt, NotAJournal):
+        return None
+
+
+def _start_behind(disk: FileDisk, newest: Snapshot | None, last_seq: int) -> int | None:
+    """Return the seq of a snapshot if it is behind ``last_seq``, and all behind it is good."""
+    if newest is None or newest.header.seq <= last_seq:
+        return None
+    try:
+        for _ in Reader(disk, cut=False, start=newest.start).frames():
+            pass
+    except (Corrupt, Ambiguous, NotAJournal):
+        return None
+    return newest.header.seq
 
 
 def _last_seq_of(disk: FileDisk, extents: tuple[Extent, ...]) -> int | None:

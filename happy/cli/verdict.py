@@ -227,7 +227,7 @@ class Verification:
         start = start_at(header)
         if start is not None:
             self._first_seq = self._next_seq = header.first_seq
-            self._join(header.first_seq, header.chain)
+            self._keepsakes.look(header.first_seq, header.chain)
         return start
 
     def _look_again(self, segment: Segment) -> End:
@@ -246,11 +246,7 @@ class Verification:
     def _read_frame(self, frame: Frame) -> None:
         gather(frame, self._blobs)
         self._next_seq = frame.first_seq + frame.count
-        self._join(self._next_seq, frame.chain)
-
-    def _join(self, next_seq: int, chain: bytes) -> None:
-        if self._keepsakes.holds(next_seq, chain):
-            self._keepsakes.join([next_seq])
+        self._keepsakes.look(self._next_seq, frame.chain)
 
     def _read_blobs(self, stored: list[str], tell: Tell) -> None:
         known = set(stored)
