@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from happy.answers import Answers
 from happy.codec import EventDecoder, encode
 from happy.errors import HappyError, NotOpen
-from happy.event import Entry, Exchange, Waiting
+from happy.event import Entry, Exchange, MailAcknowledged, Waiting
 from happy.inline_core import Core
 from happy.memory import MemoryWatch
 from happy.order import Order, check_fingerprint
@@ -60,6 +60,10 @@ class Handing:
 
     def submit(self, event: object, exchange: Exchange, waiter: Waiting) -> None:
         """Encode and admit an event that was made here; raises when it is not admitted."""
+        if type(event) is MailAcknowledged:  # it rides on the next message: nothing is encoded
+            self._mail.acknowledge(event.acknowledged)
+            waiter.replied(0, None)
+            return
         key, fingerprint = exchange.claim_key(), exchange.fingerprint
         if key is not None and self.is_known(key, fingerprint, waiter):
             return

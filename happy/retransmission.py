@@ -134,7 +134,7 @@ class Retransmissions:
         if kind is Mail and event.sha256:  # type: ignore[attr-defined]
             self._admit_mail(record, entry, waiter)
         elif kind is MailAcknowledged and entry.source != _SOURCE:
-            self._acknowledge(event.acknowledged)  # type: ignore[attr-defined]
+            self.acknowledge(event.acknowledged)  # type: ignore[attr-defined]
             waiter.replied(0, None)
         else:
             self._order.admit(record, entry, waiter)
@@ -142,7 +142,7 @@ class Retransmissions:
     def _admit_mail(self, record: bytes, entry: Entry, waiter: Waiting) -> None:
         mail = entry.event
         assert isinstance(mail, Mail)
-        self._acknowledge(self._too_many_or_too_old())
+        self.acknowledge(self._too_many_or_too_old())
         copies = [copy_of(mail, recipient) for recipient in mail.recipients]
         answer = _Answer(waiter, [0] * len(copies), len(copies))
         new: list[int] = []
@@ -202,7 +202,8 @@ class Retransmissions:
 
     # --- what is acknowledged ------------------------------------------------------------------
 
-    def _acknowledge(self, acknowledged: Iterable[Placed]) -> None:
+    def acknowledge(self, acknowledged: Iterable[Placed]) -> None:
+        """Take in what senders have read; it is told to the machine with the next message."""
         for placed in acknowledged:
             if self._is_known(placed) and placed not in self._acknowledged:
                 self._acknowledged.add(placed)

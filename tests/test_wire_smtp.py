@@ -275,7 +275,7 @@ def test_one_log_line_for_each_message_without_its_body(logged):
     lines = [event["log_format"].format(**event) for event in logged]
     assert lines == [
         "mail from 192.0.2.7: 26 bytes, 1 recipients: 250 2.0.0 Ok lists/1",
-        f"mail from 192.0.2.7: 11 bytes, 1 recipients: 550 {BARE_LINE_END.line.decode()}",
+        f"mail from 192.0.2.7: 11 bytes, 1 recipients: {BARE_LINE_END.line}",
     ]
 
 

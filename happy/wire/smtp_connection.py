@@ -7,11 +7,11 @@ the commands, and no answer that comes late can reach a later transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
@@ -39,6 +39,7 @@ from happy.wire.unread import unread_bytes
 if TYPE_CHECKING:
     from happy.wire.smtp import MailFactory
 
+P = ParamSpec("P")
 R = TypeVar("R", bound=DataReader)
 
 LINGER_S: Final = 5  # how long a connection that is done may take to read our last words
@@ -254,10 +255,11 @@ class SmtpConnection(ESMTP):
     def sendCode(self, code: int, message: bytes = b"") -> None:
         """Write one reply, of several lines when ``message`` has several; the peer is next."""
         *lines, last = message.split(b"\n")
-        reply = b"%d %b\r\n" % (code, last)
-        if lines:
-            reply = b"".join(b"%d-%b\r\n" % (code, line) for line in lines) + reply
-        if self.input_waits:
+        reply = b"".join(b"%d-%b\r\n" % (code, line) for line in lines)
+        self._write(reply + b"%d %b\r\n" % (code, last))
+
+    def _write(self, reply: bytes) -> None:
+        if self._input:
             self.transport.write(reply)  # it goes with those that follow (RFC 2920 section 3.2)
         else:
             send(self.transport, reply)
@@ -270,7 +272,7 @@ class SmtpConnection(ESMTP):
             if self._errors >= self.factory.limits.smtp_errors_max:
                 self.hang_up(say.TOO_MANY_ERRORS)
                 return
-        self.sendCode(reply.code, reply.line)
+        self._write(reply.wire)
         if reply.code in (221, 421):
             self._close()
 
@@ -282,7 +284,7 @@ class SmtpConnection(ESMTP):
         told_apart = not (self._input or unread_bytes(self.transport))
         self._once_read = once_read if told_apart else None
         for reply in replies:
-            self.sendCode(reply.code, reply.line)
+            self._write(reply.wire)
         self.start_message_clock()
         codes = {reply.code for reply in replies}
         if 250 in codes:
@@ -292,14 +294,15 @@ class SmtpConnection(ESMTP):
 
     def hang_up(self, reply: Reply) -> None:
         """Say ``reply`` and close, on a peer that may still be sending."""
-        self.sendCode(reply.code, reply.line)
+        self._write(reply.wire)
         self._close(linger=True)
 
     # --- waiting for our own side ---------------------------------------------------------
 
     def wait_for(
-        self, step: Coroutine[Deferred[Any], Any, Reply], then: Callable[[Reply], None]
-    ) -> None:
+        self, then: Callable[[Reply], None], step: Callable[P, Awaitable[Reply]],
+        *args: P.args, **kwargs: P.kwargs,
+    ) -> None:  # fmt: skip
         """Run ``step``, then ``then`` with its reply; meanwhile input and time stand still.
 
         A step that fails has the reply that its error asks for; one that fails in a way that no
@@ -307,10 +310,10 @@ class SmtpConnection(ESMTP):
         nobody is told.
         """
         self._waiting_since = self.factory.clock.seconds()
-        done = Deferred.fromCoroutine(step)
+        done: Deferred[Any] = maybeDeferred(step, *args, **kwargs)
         done.addErrback(_reply_to_failure)
         done.addCallback(self._stop_waiting, then)
-        done.addErrback(lambda failure: log.failure("an SMTP session failed", failure))
+        done.addErrback(_log_failure)
 
     def _stop_waiting(self, reply: Reply, then: Callable[[Reply], None]) -> None:
         assert self._waiting_since is not None
@@ -341,6 +344,10 @@ class SmtpConnection(ESMTP):
 
     def _start_step_clock(self, seconds: float) -> None:
         self._step_deadline = self.factory.clock.seconds() + seconds
+
+
+def _log_failure(failure: Failure) -> None:
+    log.failure("an SMTP session failed", failure)
 
 
 def _reply_to_failure(failure: Failure) -> Reply:

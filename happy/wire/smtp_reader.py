@@ -254,6 +254,11 @@ class MessageReader:
             return say.LOOP
         return self._trouble
 
+    @property
+    def inline(self) -> bytes | None:
+        """The whole message, when it is small enough to be kept in memory."""
+        return bytes(self._kept) if self._writer is None else None
+
     async def content(self) -> bytes | Blob:
         """Return the whole message: its bytes, or the durable blob that holds them."""
         if self._writer is not None:

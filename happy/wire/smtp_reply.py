@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from happy.errors import HappyError
 
@@ -25,12 +25,19 @@ class Reply:
     code: int
     status: str
     text: str
+    wire: bytes = field(init=False, eq=False, repr=False)
+    """The whole reply as it is sent: printable ASCII, bounded in length."""
+
+    @wire.default
+    def _wire(self) -> bytes:
+        text = _NOT_PRINTABLE.sub("?", self.text)[:TEXT_CHARS_MAX]
+        words = f"{self.status} {text}".strip()
+        return f"{self.code} {words}\r\n".encode("ascii")
 
     @property
-    def line(self) -> bytes:
-        """What follows the code: printable ASCII, bounded in length."""
-        text = _NOT_PRINTABLE.sub("?", self.text)[:TEXT_CHARS_MAX]
-        return f"{self.status} {text}".strip().encode("ascii")
+    def line(self) -> str:
+        """The reply without its line end."""
+        return self.wire[:-2].decode("ascii")
 
 
 OK: Final = Reply(250, "2.0.0", "Ok")

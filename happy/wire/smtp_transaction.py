@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.app import exchange
 from happy.errors import HappyError
-from happy.event import Exchange, Mail, MailAcknowledged
+from happy.event import Blob, Exchange, Mail, MailAcknowledged
 from happy.limits import Limits
 from happy.unacknowledged import Placed, copy_of
 from happy.wire import smtp_reply as say
@@ -137,16 +136,14 @@ class SmtpTransaction(SmtpConnection):
                 self._commands -= 1  # recipients have a bound of their own
             self.answer(self._said_by_one(reply))
 
-        self.wait_for(self._look_up(home, address), accept)
+        self.wait_for(accept, self._look_up, home, address)
         return None
 
-    async def _look_up(self, home: MailHome, recipient: Address) -> Reply:
-        try:
-            known = await home.app.knows_recipient(recipient.local, recipient.domain)
-        except HappyError as error:
-            reply = reply_to(error)
-            return reply if reply.code < 500 else say.TROUBLE
-        return say.RECIPIENT_OK if known else say.NO_SUCH_RECIPIENT
+    def _look_up(self, home: MailHome, recipient: Address) -> Deferred[Reply]:
+        found: Deferred[Any] = maybeDeferred(
+            home.app.knows_recipient, recipient.local, recipient.domain
+        )
+        return found.addCallbacks(_reply_to_known, _reply_to_trouble)
 
     def do_DATA(self, rest: bytes) -> Reply | None:
         """RFC 5321 section 4.1.1.4."""
@@ -217,14 +214,7 @@ class SmtpTransaction(SmtpConnection):
 
         def finish(reply: Reply) -> None:
             reply = self._said_by_one(reply)
-            log.info(
-                "mail from {peer}: {size} bytes, {recipients} recipients: {code} {text}",
-                peer=self.peer or "a unix socket",
-                size=message.size,
-                recipients=len(envelope.recipients),
-                code=reply.code,
-                text=reply.line.decode("ascii"),
-            )
+            self._log_end(message, envelope, reply)
             placed = tuple(envelope.places.values())
             once_read = partial(self._message_read, home, placed) if placed else None
             self.answer_message(self.replies_to(envelope, reply), once_read)
@@ -236,7 +226,14 @@ class SmtpTransaction(SmtpConnection):
             message.abandon()
             finish(refusal)
         else:
-            self.wait_for(self._commit(message, envelope, home), finish)
+            self.wait_for(finish, self._commit, message, envelope, home)
+
+    def _log_end(self, message: MessageReader, envelope: Envelope, reply: Reply) -> None:
+        # One line for each mail is a good part of what a mail costs, and to have Twisted put
+        # it together was half of the line.
+        peer, recipients = self.peer or "a unix socket", len(envelope.recipients)
+        line = f"mail from {peer}: {message.size} bytes, {recipients} recipients: {reply.line}"
+        log.info(line.replace("{", "{{").replace("}", "}}"))
 
     def _said_by_one(self, reply: Reply) -> Reply:
         """Return a reply of an application that leaves the session to the others."""
@@ -249,13 +246,28 @@ class SmtpTransaction(SmtpConnection):
         del envelope
         return [reply]
 
-    async def _commit(self, message: MessageReader, envelope: Envelope, home: MailHome) -> Reply:
+    def _commit(
+        self, message: MessageReader, envelope: Envelope, home: MailHome
+    ) -> Deferred[Reply]:
         """Make a message an event; the reply is 250 only when that is durable."""
+        content = message.inline
+        if content is None:
+            return Deferred.fromCoroutine(self._commit_blob(message, envelope, home))
+        return self._put(message, content, envelope, home)
+
+    async def _commit_blob(
+        self, message: MessageReader, envelope: Envelope, home: MailHome
+    ) -> Reply:
         try:
             content = await message.content()
         except BaseException:
             message.abandon()
             raise
+        return await self._put(message, content, envelope, home)
+
+    def _put(
+        self, message: MessageReader, content: bytes | Blob, envelope: Envelope, home: MailHome
+    ) -> Deferred[Reply]:
         mail = Mail(
             reverse_path=envelope.reverse_path,
             recipients=tuple(envelope.recipients.values()),
@@ -270,13 +282,21 @@ class SmtpTransaction(SmtpConnection):
             forwarded=envelope.forwarded,
             sha256=message.sha256,
         )
-        exchange.set(Exchange(self._source))  # in the context of this coroutine alone
-        seqs = await home.app.submit(mail)
+        return self._submit(home, mail).addCallback(self._placed, mail, envelope)
+
+    def _placed(self, seqs: tuple[int, ...], mail: Mail, envelope: Envelope) -> Reply:
         placed = zip(envelope.recipients, mail.recipients, seqs, strict=True)
         envelope.places = {
             compared: (seq, copy_of(mail, recipient)) for compared, recipient, seq in placed
         }
         return self.taken(envelope, max(seqs))
+
+    def _submit(self, home: MailHome, event: object) -> Deferred[Any]:
+        before = exchange.set(Exchange(self._source))
+        try:
+            return maybeDeferred(home.app.submit, event)
+        finally:
+            exchange.reset(before)
 
     def _options_of(self, envelope: Envelope) -> tuple[tuple[str, ...], ...]:
         every = envelope.recipient_options
@@ -300,13 +320,8 @@ class SmtpTransaction(SmtpConnection):
 
     def _message_read(self, home: MailHome, placed: tuple[Placed, ...]) -> None:
         """Say that a copy of a message is a new one from now on."""
-        Deferred.fromCoroutine(self._say_read(home, MailAcknowledged(placed)))
-
-    async def _say_read(self, home: MailHome, acknowledged: MailAcknowledged) -> None:
-        exchange.set(Exchange(self._source))  # in the context of this coroutine alone
         # Unsaid it is harmless: a copy is then taken for a retransmission.
-        with suppress(HappyError):
-            await home.app.submit(acknowledged)
+        self._submit(home, MailAcknowledged(placed)).addErrback(_unsaid)
 
     @property
     def _source(self) -> str:
@@ -315,6 +330,22 @@ class SmtpTransaction(SmtpConnection):
 
 def _new_message(home: MailHome) -> MessageReader:
     return MessageReader(home.limits, home.app.blob_writer)
+
+
+def _reply_to_known(known: bool) -> Reply:
+    return say.RECIPIENT_OK if known else say.NO_SUCH_RECIPIENT
+
+
+def _reply_to_trouble(failure: Failure) -> Reply:
+    """Refuse a recipient for now: what its application cannot tell, is no reason to bounce."""
+    failure.trap(HappyError)
+    assert isinstance(failure.value, HappyError)
+    reply = reply_to(failure.value)
+    return reply if reply.code < 500 else say.TROUBLE
+
+
+def _unsaid(failure: Failure) -> None:
+    failure.trap(HappyError)
 
 
 def _refusal_by(limits: Limits, envelope: Envelope) -> Reply | None:
