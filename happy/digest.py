@@ -25,6 +25,8 @@ from xxhash import xxh3_128_digest
 _BITS: Final = (1 << 128) - 1
 _CHUNK: Final = 4096
 """How many things are packed at once: enough to be fast, and not a second copy of a state."""
+_WAITING_MAX: Final = 512
+"""How many that came or went may wait in a ``Sum``: an event waits while they are packed, 1 ms."""
 
 _GAP: Final = bytes(4)
 """Goes before each hash of those that are added up together: room for what is carried over."""
@@ -107,13 +109,13 @@ class Sum:
     def add(self, *thing: Any) -> None:
         """Take in a thing that is not in it."""
         self._added.append(thing)
-        if len(self._added) >= _CHUNK:
+        if len(self._added) >= _WAITING_MAX:
             self.value()
 
     def remove(self, *thing: Any) -> None:
         """Take out a thing that was added, told as it was then."""
         self._removed.append(thing)
-        if len(self._removed) >= _CHUNK:
+        if len(self._removed) >= _WAITING_MAX:
             self.value()
 
     def value(self) -> str:

@@ -26,6 +26,7 @@ from happy.event import (
     TimerFired,
     event_meta,
 )
+from happy.untracked import untrack
 
 EffectId = tuple[int, int]
 """The seq of the event whose handler owed it, and which of its effects it was: 0, 1, 2 ..."""
@@ -195,7 +196,9 @@ class Outbox:
 
     def commit(self) -> None:
         """Keep what was changed."""
-        self._before.clear()
+        if self._before:
+            untrack([self._owed.get(effect_id) for effect_id, _, _ in self._before])
+            self._before.clear()
 
     def rollback(self, changes: int = 0) -> None:
         """Take back what was changed since ``commit``, but for so many of the first changes."""

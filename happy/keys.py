@@ -6,14 +6,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
+import msgspec
 
 from happy.digest import Sum
 from happy.event import FailedOutcome, Outcome
 
 
-@attrs.frozen
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True, gc=False):
     """What became of an idempotency key."""
 
     fingerprint: bytes | None

@@ -30,7 +30,7 @@ from collections.abc import (
     ValuesView,
 )
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter, lt
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -324,15 +324,24 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
             total = changed(total, _sum(*zip(*chunk, strict=True)), 0)
         return total
 
-    def settled(self) -> int:
-        """Return the sum as it is now, from what changed rows were ``before``."""
-        before = self.before
+    def settle(self, count: int) -> Iterable[Any]:
+        """Take so many changes into the sum, the first ones; return keys and rows. For the undo."""
+        items = iter(self.before.items())
+        before, rest = dict(islice(items, count)), dict(items)
+        left = {key: place for key, place in self._left.items() if key in rest}
+        rows = list(map(self._rows.get, before))
+        total = self._sum_after(before, rows)  # what breaks it off leaves all as it was
+        self._sum, self.before, self._left = total, rest, left
+        return chain(before, rows)
+
+    def _sum_after(self, before: dict[K, Any], rows: list[Any]) -> int:
+        """Return the sum when rows that were as in ``before`` are as in ``rows``."""
         keys = list(comparable_keys(list(before)))
         now = list(map(self._ordinals.get, before))
         then = now
         if self._left:
             then = [self._left.get(key, place) for key, place in zip(before, now, strict=True)]
-        added: Iterable[Any] = zip(now, keys, map(self._rows.get, before), strict=True)
+        added: Iterable[Any] = zip(now, keys, rows, strict=True)
         removed: Iterable[Any] = zip(then, keys, before.values(), strict=True)
         if None in now:
             added = (row for row in added if row[0] is not None)
@@ -340,14 +349,8 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
             removed = (row for row in removed if row[2] is not ABSENT)
         return changed(self._sum, sum_of(added), sum_of(removed))
 
-    def settle(self, total: int) -> None:
-        """Keep what ``settled`` returned; for the undo."""
-        self._sum = total
-        self.before = {}
-        self._left = {}
-
     def digest_parts(self, total: int | None = None) -> tuple[int, int, str]:
-        """Return what stands for this table in a digest; the log is settled, or ``total`` given."""
+        """Return what stands for this table in a digest; all is settled, or ``total`` given."""
         return len(self), self.next_ordinal, f"{self._sum if total is None else total:032x}"
 
 

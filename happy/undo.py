@@ -5,6 +5,9 @@ cost per event, not per assignment and not per row. Committing does nothing but 
 marks of deleted rows: the log goes on over many events, and is what the digest is brought up to
 date from - at once for all of them, so that a row changed a hundred times is hashed once. When it
 has grown long, what each row was at first is gathered from it, and what it was in between let go.
+The digest is not brought up to date for all of them in one turn: a row costs some microseconds, far
+apart in memory as the rows are, and who waits for an event waits for that. Those that changed first
+are hashed as others come, so that there are never many when a digest is asked for.
 """
 
 from __future__ import annotations
@@ -19,13 +22,15 @@ import attrs
 from happy.digest import hexdigest
 from happy.lookup import Mark
 from happy.table import Log, Table
+from happy.untracked import untrack
 
 TABLE: Final = "happy_table"
 """The key, in an attrs field's metadata, that says it holds a table."""
-_LOG_MAX: Final = 2048
+_LOG_MAX: Final = 256
 """How many changes may have been logged before they are gathered: old rows are kept until then."""
-_CHANGED_MAX: Final = 2048
-"""How many gathered rows may wait for the digest: who asks for one waits until they are hashed."""
+_CHANGED_MAX: Final = 1024
+"""How many gathered rows may wait for the digest: who asks for one waits until they are hashed,
+some 5 ms. As many rows may change again and again and are hashed once for each digest."""
 _CHANGED_MAX_IN_REPLAY: Final = 16_384
 """The same while nobody waits for a single event: it is more than change between two digest marks,
 and bounds the old rows that are kept."""
@@ -34,12 +39,13 @@ and bounds the old rows that are kept."""
 class Undo:
     """Takes back what a handler did to a state: ``save``, then ``commit`` or ``rollback``."""
 
-    __slots__ = ("_fields", "_root", "_tables", "log", "read", "saved")
+    __slots__ = ("_fields", "_replaying", "_root", "_tables", "log", "read", "saved")
 
     def __init__(self, root: Any) -> None:
         self._root = root
         self._fields, tables = fields_of(type(root))
         self._tables: dict[str, Table[Any, Any]] = {name: getattr(root, name) for name in tables}
+        self._replaying = True  # until somebody waits for events
         self.log = Log()
         self.read = attrgetter(*self._fields) if self._fields else None
         """What reads the fields, in C; None when there are none."""
@@ -97,12 +103,14 @@ class Undo:
     def tidy(self, *, replaying: bool = False) -> None:
         """Let go of old rows when there are many; between events, once for a batch.
 
-        While ``replaying``, a row that changes again and again is hashed less often.
+        As many rows are hashed as have changed too many. While ``replaying``, a row that changes
+        again and again is hashed less often, and nothing is hidden from the garbage collector: it
+        is held back meanwhile, and told of all of it at the end.
         """
+        self._replaying = replaying
         if len(self.log) >= _LOG_MAX:
             changed = self._gather()
-            if changed >= (_CHANGED_MAX_IN_REPLAY if replaying else _CHANGED_MAX):
-                self.settle()
+            self._settle(changed - (_CHANGED_MAX_IN_REPLAY if replaying else _CHANGED_MAX))
 
     def _gather(self) -> int:
         """Empty the log, and keep what each row was at first; return how many have changed."""
@@ -112,12 +120,19 @@ class Undo:
         self.log.mark = 0
         return sum(len(rows.before) for rows in self._tables.values())
 
+    def _settle(self, count: int) -> None:
+        """Bring the digest up to date with so many changed rows."""
+        for rows in self._tables.values():
+            part = min(count, len(rows.before))
+            if part > 0:
+                taken = rows.settle(part)
+                count -= part
+                if not self._replaying:
+                    untrack(taken)
+
     def settle(self) -> None:
         """Bring the digest up to date; between events."""
-        if self._gather():
-            sums = [(rows, rows.settled()) for rows in self._tables.values()]
-            for rows, total in sums:
-                rows.settle(total)
+        self._settle(self._gather())
 
     def digest(self) -> str:
         """Return the digest of the state, as ``happy.state.digest`` computes it from all of it."""

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import happy.digest
 from happy.digest import Sum, changed, comparable_keys, packed, packed_reply, sum_of
 from happy.event import Reply
 
@@ -151,3 +152,27 @@ def test_replies_are_packed_the_same_under_every_hash_seed():
         for seed in (1, 2, 3)
     }
     assert len(said) == 1
+
+
+def test_a_sum_lets_few_things_wait(monkeypatch):
+    """Who adds something that is one too many waits until all are packed: so there are never many.
+
+    The sum is that of what is in it, whenever they were packed.
+    """
+    packed_at_once, sum_odd = [], happy.digest._sum_odd
+
+    def counting(things):
+        packed_at_once.append(len(things))
+        return sum_odd(things)
+
+    monkeypatch.setattr("happy.digest._sum_odd", counting)
+    kept, other = Sum(), Sum()
+    for number in range(5000):
+        kept.add(number, "thing")
+        if number % 2:
+            kept.remove(number, "thing")
+        else:
+            other.add(number, "thing")
+            other.value()
+    assert kept.value() == other.value()
+    assert max(packed_at_once) <= 1000

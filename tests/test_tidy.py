@@ -27,7 +27,7 @@ FLOORS = {
         "parameters", "purity", "routes", "row_diff", "state", "touched",
         "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
         "bulk", "digest", "index", "lookup", "marks", "outcomes", "put", "table", "undo",
-        "older_image",
+        "older_image", "untracked",
         "message", "mime", "text", "dsn", "correspondents",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "unacknowledged", "items", "schema", "journal.snapshot_format",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from happy.state import digest, state, table
 from happy.table import Table
@@ -26,6 +30,33 @@ class Stubborn:
 class Numbers:
     last: int = 0
     rows: Table[int, int] = table()
+
+
+@state
+class Pair:
+    rows: Table[int, int] = table()
+    more: Table[int, int] = table()
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """How many changed rows were hashed, each time that some were."""
+    counts, settle = [], Table.settle
+
+    def counting(rows, count):
+        counts.append(count)
+        return settle(rows, count)
+
+    monkeypatch.setattr(Table, "settle", counting)
+    return counts
+
+
+def change(undo, root, key, *, replaying=False):
+    """Let one event change one row."""
+    undo.save()
+    root.rows[key] = root.rows.get(key, 0) + 1
+    undo.commit()
+    undo.tidy(replaying=replaying)
 
 
 def begun(root):
@@ -96,19 +127,70 @@ def test_old_rows_are_let_go_when_there_are_many(replaying, keys):
     assert undo.digest() == digest(root)
 
 
-def test_a_row_that_changes_again_and_again_in_a_replay_is_hashed_once(monkeypatch):
+def test_a_row_that_changes_again_and_again_in_a_replay_is_hashed_once(hashed):
     """While nobody waits for an event, the digest is brought up to date when it is asked for."""
     root, undo = begun(Numbers())
-    settled = []
-    monkeypatch.setattr(Table, "settle", lambda _self, total: settled.append(total))
     for number in range(20_000):
-        undo.save()
-        root.rows[number % 10] = number
-        undo.commit()
-        undo.tidy(replaying=True)
-    assert settled == []
+        change(undo, root, number % 10, replaying=True)
+    assert hashed == []
     undo.settle()
-    assert len(settled) == 1
+    assert hashed == [10]
+
+
+def test_no_event_waits_for_many_rows_to_be_hashed(hashed):
+    """A turn hashes about as many rows as were changed in it, and a digest not many more."""
+    root, undo = begun(Numbers())
+    for number in range(20_000):
+        change(undo, root, number)
+    assert sum(hashed) > 18_000
+    assert max(hashed) <= 300
+    undo.digest()
+    assert hashed[-1] < 1500
+
+
+def test_few_rows_that_change_in_turn_are_hashed_for_a_digest_only(hashed):
+    """What changes again and again is not hashed again and again, live neither."""
+    root, undo = begun(Numbers())
+    for number in range(20_000):
+        change(undo, root, number % 800)
+    assert hashed == []
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["rows", "more"]), st.integers(0, 7), st.none() | st.integers(0, 3)),
+    max_size=4,
+)
+"""What one event does: in which table, to which key; None removes the row."""
+
+
+@given(
+    events=st.lists(st.tuples(CHANGES, st.sampled_from(["keep", "fail", "ask"])), max_size=20),
+    bounds=st.tuples(st.integers(1, 5), st.integers(0, 5)),
+    replaying=st.booleans(),
+)
+def test_the_digest_is_that_of_the_state_whenever_rows_are_hashed(events, bounds, replaying):
+    """Promise 4: in whatever parts and turns the digest is kept up, it says what the state is."""
+    root, undo = begun(Pair())
+    log_max, changed_max = bounds
+    with mock.patch.multiple(
+        "happy.undo",
+        _LOG_MAX=log_max,
+        _CHANGED_MAX=changed_max,
+        _CHANGED_MAX_IN_REPLAY=changed_max,
+    ):
+        for changes, then in events:
+            undo.save()
+            for name, key, row in changes:
+                rows = getattr(root, name)
+                if row is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = row
+            undo.rollback() if then == "fail" else undo.commit()
+            undo.tidy(replaying=replaying)
+            if then == "ask":
+                assert undo.digest() == digest(root)
+    assert undo.digest() == digest(root)
 
 
 def test_what_the_running_handler_wrote_can_be_told():

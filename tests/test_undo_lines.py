@@ -45,7 +45,7 @@ WATCHED = (
     *(str(HOME / f"{name}.py") for name in ("table", "index", "lookup", "context", "effects")),
 )
 # Run by the machine when it takes back or goes on, or by this test; not by a handler.
-MACHINES = {"restore", "sweep", "settle", "settled", "rollback", "commit", "apply", "__exit__"}
+MACHINES = {"restore", "sweep", "settle", "_sum_after", "rollback", "commit", "apply", "__exit__"}
 SECOND = 1_000_000_000
 
 
