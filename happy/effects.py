@@ -196,9 +196,7 @@ class Outbox:
 
     def commit(self) -> None:
         """Keep what was changed."""
-        if self._before:
-            untrack([self._owed.get(effect_id) for effect_id, _, _ in self._before])
-            self._before.clear()
+        self._before.clear()
 
     def rollback(self, changes: int = 0) -> None:
         """Take back what was changed since ``commit``, but for so many of the first changes."""
@@ -245,6 +243,7 @@ class Outbox:
 
     def _change(self, owed: Owed) -> None:
         """Put a debt in the place of what it was; when it is handed out stays as it is."""
+        untrack((owed,))
         self._take_out(owed.id)
         self._sum.add(*_told(owed))
         self._owed[owed.id] = owed

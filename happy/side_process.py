@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from typing import Final
 import msgspec
 from twisted.internet.defer import Deferred, DeferredLock
 
+from happy import background
 from happy.app import App, Definition
 from happy.config import AppConfig, Config
 from happy.config.imports import import_application, importable_from
@@ -147,7 +147,7 @@ def housekeeping_of(
 
 
 def _command(order: Order) -> list[str]:
-    python = [sys.executable, "-P", "-m", __name__, msgspec.json.encode(order).decode()]
+    python = [sys.executable, "-P", background.__file__, msgspec.json.encode(order).decode()]
     ionice = shutil.which("ionice")
     return python if ionice is None else [ionice, "-c", "idle", "-t", *python]
 
@@ -185,16 +185,6 @@ def make_snapshot(journal: Path, definition: Definition, kept: int) -> Made:
         folder.close()
 
 
-def _stand_behind(niceness: int) -> None:
-    """Let all others go first; what the system does not have is left out."""
-    with suppress(OSError):
-        os.nice(niceness)
-    with suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
 def _report(order: Order) -> Report:
     try:
         with importable_from(Path(order.base)):
@@ -212,14 +202,9 @@ def _report(order: Order) -> Report:
 
 
 def main() -> None:
-    """Do what the order on the command line says."""
+    """Do what the order on the command line says, in the process that ``background`` prepared."""
     order = msgspec.json.decode(sys.argv[1], type=Order)
-    _stand_behind(order.niceness)
     gc.set_threshold(_GC_THRESHOLD)
     report = _report(order)
     sys.stdout.write(f"\n{msgspec.json.encode(report).decode()}\n")
     sys.exit(report.made is None)
-
-
-if __name__ == "__main__":
-    main()

@@ -133,5 +133,4 @@ def test_keys_and_debts_are_no_work_for_the_collector_either():
     outbox = Outbox()
     owed = Owed((1, 0), Timer(Put(1)), 0, 5)
     outbox.owe(owed)
-    outbox.commit()
     assert not any(map(gc.is_tracked, (owed, owed.effect, owed.effect.event)))
