@@ -6,7 +6,7 @@ from unittest import mock
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy.state import digest, state, table
@@ -163,6 +163,7 @@ CHANGES = st.lists(
 """What one event does: in which table, to which key; None removes the row."""
 
 
+@settings(deadline=None)
 @given(
     events=st.lists(st.tuples(CHANGES, st.sampled_from(["keep", "fail", "ask"])), max_size=20),
     bounds=st.tuples(st.integers(1, 5), st.integers(0, 5)),
