@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli_kit import segments
 from happy.cli import main
 from happy.cli.output import json_line, safe
 
@@ -33,6 +34,22 @@ def test_help_is_quick_for_it_loads_nothing_it_does_not_need():
     )
     assert said.stdout.splitlines()[-1] == ""
     assert said.stderr == ""
+
+
+def test_a_command_loads_no_other(tmp_path):
+    """What looks at a journal loads no Twisted, and nothing of what measures or replays."""
+    program = (
+        "import sys\n"
+        "from happy.cli import main\n"
+        "main(['journal', 'verify', sys.argv[1]], standalone_mode=False)\n"
+        "print(*(m for m in sys.modules if m.split('.')[0] in {'twisted', 'rich', 'klein'}))\n"
+        "print('happy.cli.bench' in sys.modules, 'happy.cli.replay' in sys.modules)\n"
+    )
+    segments(tmp_path, 1)
+    said = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], check=True, capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[1:] == ["", "False False"]
 
 
 @pytest.mark.parametrize(

@@ -8,27 +8,52 @@ one command each.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Final
+
 import click
 
-from happy.cli.backup import backup
-from happy.cli.bench import bench
-from happy.cli.check import check
-from happy.cli.diff import diff
-from happy.cli.filter import core
-from happy.cli.init import init
-from happy.cli.journal import journal
-from happy.cli.mail import mail
 from happy.cli.output import Commands
-from happy.cli.quarantine import quarantine
-from happy.cli.replay import replay
-from happy.cli.restore import restore
-from happy.cli.schema import schema
-from happy.cli.snapshot import snapshot
-from happy.cli.status import status
-from happy.cli.why import why
+
+_MODULES: Final = {
+    "backup": "backup",
+    "bench": "bench",
+    "check": "check",
+    "core": "filter",
+    "diff": "diff",
+    "init": "init",
+    "journal": "journal",
+    "mail": "mail",
+    "quarantine": "quarantine",
+    "replay": "replay",
+    "restore": "restore",
+    "schema": "schema",
+    "snapshot": "snapshot",
+    "status": "status",
+    "why": "why",
+}
+"""The commands, and the module of each, in which it has the same name."""
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+class _Main(Commands):
+    """Imports a command when it is asked for, and none that is not."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return list(_MODULES)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        command = getattr(import_module(f"happy.cli.{_MODULES[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="happy", message="happy %(version)s")
 def main() -> None:
     """Look after applications that `twistd happy` hosts.
@@ -43,24 +68,5 @@ def main() -> None:
      64  the command line was not understood: nothing was done; so it is for all commands
     """  # noqa: D301 - a backspace keeps click from filling the lines after it
 
-
-for _command in (
-    init,
-    check,
-    status,
-    journal,
-    backup,
-    restore,
-    replay,
-    diff,
-    why,
-    schema,
-    snapshot,
-    quarantine,
-    mail,
-    core,
-    bench,
-):
-    main.add_command(_command)
 
 __all__ = ["main"]
