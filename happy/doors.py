@@ -19,7 +19,7 @@ from twisted.web.client import Agent
 
 from happy.app import App
 from happy.config import AppConfig, Config, MailConfig
-from happy.config.endpoints import Endpoint
+from happy.config.mail_doors import MailEndpoint
 from happy.debts import Runner
 from happy.effects import Call, SendMail
 from happy.errors import StartError
@@ -32,6 +32,7 @@ from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.http import site_for
 from happy.wire.lmtp import LmtpFactory
+from happy.wire.logins import Logins
 from happy.wire.mta_sts import POLICY_BYTES_MAX, StsHops
 from happy.wire.mx import MxHops
 from happy.wire.next_hop import NextHops, Smarthost
@@ -39,6 +40,7 @@ from happy.wire.smtp import MailFactory
 from happy.wire.smtp_data import as_sent, blocks_of
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
+from happy.wire.trust import Trust
 from happy.wire.xforward import Relays
 
 
@@ -123,7 +125,7 @@ class MailDoors:
         self._certificate = None if mail.certificate is None else Certificate(mail.certificate)
         self._shared: dict[tuple[str, str], tuple[Door, MailFactory]] = {}
 
-    def door(self, kind: str, endpoint: Endpoint, app: App, limits: Limits) -> Door:
+    def door(self, kind: str, endpoint: MailEndpoint, app: App, limits: Limits) -> Door:
         """Return the door at a place, with an application behind it besides those there were."""
         place = kind, str(endpoint)
         if place in self._shared:
@@ -136,12 +138,19 @@ class MailDoors:
             clock=self._reactor,
             hostname=self._mail.hostname,
             certificate=self._certificate,
-            relays=Relays(self._mail.relays),
+            trust=self._trust(endpoint, limits),
         )
         door = Door(kind, str(endpoint), factory)
         if endpoint.can_be_shared:
             self._shared[place] = door, factory
         return door
+
+    def _trust(self, endpoint: MailEndpoint, limits: Limits) -> Trust:
+        logins = None
+        if endpoint.trust == "submission":
+            aside = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
+            logins = Logins(self._mail.users, aside, limits.smtp_auth_checks_max)
+        return Trust(endpoint.trust, endpoint.proxied, Relays(self._mail.relays), logins)
 
 
 def doors_of(

@@ -242,10 +242,9 @@ class Configured:
 class Mail:
     """A message as it came: the envelope, what is known of the peer, and its exact bytes.
 
-    ``header`` is the header section up to and including the empty line; ``content`` is the
-    whole message (header included) with CRLF line ends: inline, or a ``Blob`` when large, and
-    ``sha256`` is its digest. ``options`` are the parameters of MAIL, ``recipient_options`` those of
-    each RCPT, ``forwarded`` what a relay tells of its client; ``acknowledged``: see below.
+    ``content`` is the whole message with CRLF line ends (a ``Blob`` when large), ``header`` its
+    header section. ``options`` are the parameters of MAIL, ``recipient_options`` of each RCPT,
+    ``forwarded`` what a relay tells of its client, ``via`` who told of ``peer``, ``login`` a user.
     """
 
     reverse_path: str
@@ -261,6 +260,8 @@ class Mail:
     forwarded: tuple[str, ...] = ()
     sha256: bytes = b""
     acknowledged: tuple[tuple[int, bytes], ...] = ()
+    via: str = ""
+    login: str = ""
 
     @property
     def size(self) -> int:
@@ -272,7 +273,7 @@ class Mail:
 class MailAcknowledged:
     """The senders have read that these messages were taken, so that a copy is a new one now.
 
-    Each is told by its place and what its copies have in common (``happy.unacknowledged``).
+    Each is told by its place and what its copies share (``happy.unacknowledged``).
     """
 
     acknowledged: tuple[tuple[int, bytes], ...]
@@ -326,10 +327,7 @@ class MailSending:
 
 @event(name="happy.MailSent")
 class MailSent:
-    """A message we owed was taken by the next server; its answer is ``reply``.
-
-    It may have been taken twice when an attempt before was ``ambiguous``.
-    """
+    """A message was taken by the next server, with ``reply``; twice, maybe, if ``ambiguous``."""
 
     event_seq: int
     n: int

@@ -83,6 +83,12 @@ class Limits:
     smtp_session_timeout_s: int = _bound(3_600)  # for one message, however slowly it drips
     smtp_connections_max: int = _bound(2_000)
     smtp_connections_per_peer_max: int = _bound(100)  # not counted on a unix socket
+    smtp_auth_line_bytes_max: int = _bound(12_290)  # RFC 4954 section 4: 12288 and its CRLF
+    smtp_auth_tries_max: int = _bound(3)  # wrong passwords in a session, then 421
+    smtp_auth_delay_s: int = _bound(3)  # before a wrong one is answered
+    smtp_auth_checks_max: int = _bound(2)  # at once; each takes a core and 16 MiB
+    smtp_proxy_bytes_max: int = _bound(4 * KIB)  # of a PROXY header; its TLVs are passed over
+    smtp_proxy_timeout_s: int = _bound(30)  # for it; proxies send it first thing
     mail_inline_bytes_max: int = _bound(64 * KIB)  # larger messages go to a blob file
     mail_header_bytes_max: int = _bound(64 * KIB)  # 552; the part that handlers see in memory
     mail_hops_max: int = _bound(50)  # Received fields, then it is a loop; Postfix's figure

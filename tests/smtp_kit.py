@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -15,8 +15,14 @@ from happy.app import App
 from happy.event import Blob, MailAcknowledged
 from happy.limits import Limits
 from happy.wire.lmtp import LmtpFactory
+from happy.wire.logins import Logins
+from happy.wire.passwords import Cost, hashed
 from happy.wire.smtp import MailFactory
+from happy.wire.trust import Trust
 from happy.wire.xforward import Relays
+
+USERS = {"ann": hashed("sésame", Cost(1, 1, 1)), "bob": hashed("b", Cost(1, 1, 1))}
+"""Users whose passwords cost nothing to check."""
 
 
 class MemoryBlob:
@@ -148,18 +154,24 @@ class Door:
         held=False,
         certificate=None,
         relays=(),
+        level="untrusted",
+        proxied=False,
+        run_aside=maybeDeferred,
         **limits,
     ):
+        limits = Limits(**limits)
+        logins = Logins(USERS, run_aside, limits.smtp_auth_checks_max)
+        trust = Trust(level, proxied, Relays(relays), logins if level == "submission" else None)
         self.clock = Clock()
         self.stream = FakeStream(held=held)
         self.app = FakeApp("lists", self.stream, domains=domains)
         self.factory = (LmtpFactory if lmtp else MailFactory)(
             self.app,
-            limits=Limits(**limits),
+            limits=limits,
             clock=self.clock,
             hostname="mx.lists.example",
             certificate=certificate,
-            relays=Relays(relays),
+            trust=trust,
         )
 
     @property

@@ -91,3 +91,20 @@ def test_an_application_with_fronts_has_its_ports_alone(tmp_path):
     assert told(tmp_path, domains='["shop.example"]\nfronts = 2') == [
         "8: apps.shop.smtp: an application with fronts cannot share it: set fronts = 0"
     ]
+
+
+def test_who_share_a_door_face_the_same_peers(tmp_path):
+    """One place has one trust: with another it is told, as is a proxy that only one expects."""
+    relay = '{ listen = "tcp:2525", trust = "relay" }'
+    for second in (relay, '"haproxy:tcp:2525"'):
+        file = tmp_path / "c.toml"
+        text = BOTH.format(door="smtp", first="tcp:2525", second="X", domains='["shop.example"]')
+        file.write_text(text.replace('"X"', second) + '[mail]\nrelays = ["127.0.0.1"]\n')
+        with pytest.raises(ConfigError) as caught:
+            load(file)
+        (line,) = caught.value.complaints
+        assert "tcp port 2525 is already taken by apps.lists.smtp (line 4)" in line
+        assert line.endswith("with the same trust, both through a proxy or neither")
+    file.write_text(text.replace('"X"', relay).replace('"tcp:2525"\n', f"{relay}\n")
+                    + '[mail]\nrelays = ["127.0.0.1"]\n')  # fmt: skip
+    assert len(load(file).apps) == 2

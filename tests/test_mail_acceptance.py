@@ -156,6 +156,29 @@ SHOWN = {
         "test_outbound.test_a_refusal_in_the_middle_of_a_message_fails_at_once",
         "test_outbound.test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id",
     ],
+    "PROXY v1 and v2, split anywhere, from listed peers only; the greeting comes after it": [
+        "test_wire_proxy_header.test_how_it_is_cut_changes_nothing",
+        "test_wire_smtp_arrival.test_the_client_behind_a_proxy_is_the_peer",
+        "test_wire_smtp_arrival.test_only_listed_proxies_are_read",
+        "test_mail_trust.test_swaks_as_a_proxy",
+        "test_mail_trust.test_swaks_without_a_header_is_sent_away",
+    ],
+    "XCLIENT from listed peers at a relay door only; the session begins again": [
+        "test_wire_smtp_arrival.test_a_relay_speaks_as_its_client",
+        "test_wire_smtp_arrival.test_no_other_door_knows_it",
+        "test_mail_trust.test_swaks_speaks_as_its_client",
+    ],
+    "submission: AUTH only under TLS, MAIL only after it, and the user is in the event": [
+        "test_wire_smtp_auth.test_auth_is_offered_under_tls_alone",
+        "test_wire_smtp_auth.test_mail_is_taken_from_users_alone_and_their_name_is_in_the_event",
+        "test_mail_trust.test_swaks_logs_in_over_tls",
+        "test_mail_trust.test_smtplib_logs_in",
+    ],
+    "wrong passwords are 535 late, then 421; no split changes a reply; no secret is logged": [
+        "test_wire_smtp_auth.test_three_wrong_ones_are_enough",
+        "test_wire_smtp_auth.test_any_split_gives_the_same_replies_in_the_same_order",
+        "test_wire_smtp_auth.test_nothing_of_a_conversation_is_logged",
+    ],
     "a message that loops is 554 5.4.6": [
         "test_wire_smtp_limits.test_a_looping_message_is_refused",
     ],

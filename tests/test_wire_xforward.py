@@ -14,11 +14,12 @@ from smtp_kit import Door
 SAID = b"XFORWARD NAME=client.example ADDR=198.51.100.7 PROTO=ESMTP"
 
 
-def test_attributes_are_decoded_and_what_is_unknown_is_left_out():
-    """As xtext; ``[UNAVAILABLE]`` is nothing."""
+def test_attributes_are_decoded_and_what_is_unknown_is_empty():
+    """As xtext; ``[UNAVAILABLE]`` is nothing, and takes back what was told before."""
     assert parse_xforward(b"name=a+2Bb ADDR=IPv6:2001:db8::1 HELO=[UNAVAILABLE]") == {
         "NAME": "a+b",
         "ADDR": "IPv6:2001:db8::1",
+        "HELO": "",
     }
 
 

@@ -24,6 +24,7 @@ from happy.cli.output import (
     write_json,
     write_table,
 )
+from happy.cli.password import password
 from happy.cli.places import data_path
 from happy.cli.quarantine import append_event
 from happy.cli.segments import segment_names
@@ -63,6 +64,9 @@ def mail() -> None:
     A message that is owed is called NAME/SEQ.N: the application, the event that owed it, and
     which of its effects it was. One that came in is called NAME/SEQ, as its 250 said.
     """
+
+
+mail.add_command(password)
 
 
 @mail.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NewType
 
@@ -22,6 +22,7 @@ from happy.codec import settings_from_bytes
 from happy.config.endpoints import Endpoint
 from happy.config.imports import import_application, importable_from
 from happy.config.lines import KeyPath, toml_lines
+from happy.config.mail_doors import MailDoors, MailEndpoint, check_trust, read_mail_doors
 from happy.config.reader import (
     ConfigReader,
     Doors,
@@ -33,11 +34,13 @@ from happy.config.reader import (
 from happy.config.retention import Retention, retention_of
 from happy.config.sharing import MAIL_DOORS, check_places
 from happy.config.signing import signers_of
+from happy.config.users import users_of
 from happy.errors import ConfigError
 from happy.event import Mail
 from happy.limits import Limits
 from happy.wire.certificate import read_certificate
 from happy.wire.dkim import Signer
+from happy.wire.passwords import PasswordHash
 from happy.wire.xforward import Relays
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")  # it is the name of a folder, and in answers
@@ -61,8 +64,8 @@ class AppConfig:
     app: type[App]
     definition: Definition
     http: tuple[Endpoint, ...] = ()
-    smtp: tuple[Endpoint, ...] = ()
-    lmtp: tuple[Endpoint, ...] = ()
+    smtp: tuple[MailEndpoint, ...] = ()
+    lmtp: tuple[MailEndpoint, ...] = ()
     domains: tuple[str, ...] = ()
     settings: Any = None
     settings_json: bytes = b""
@@ -79,7 +82,7 @@ class MailConfig:
 
     ``direct`` when it goes to the recipients' own servers instead; ``signers`` sign it. With a
     ``certificate``, the doors that take mail offer TLS; ``relays`` are believed what they tell of
-    their clients.
+    their clients; ``users`` are those who may log in.
     """
 
     hostname: str
@@ -88,6 +91,7 @@ class MailConfig:
     signers: tuple[Signer, ...] = ()
     certificate: Path | None = None
     relays: tuple[str, ...] = ()
+    users: Mapping[str, PasswordHash] = attrs.field(factory=dict, repr=False)
 
 
 @frozen
@@ -118,8 +122,8 @@ _FILE_KEYS: Final = {"data": Path, "apps": Any, "mail": Any, "log": Any, "limits
 _APP_KEYS: Final = {
     "app": _Application,
     "http": Doors,
-    "smtp": Doors,
-    "lmtp": Doors,
+    "smtp": MailDoors,
+    "lmtp": MailDoors,
     "domains": tuple[HostName, ...],
     "settings": Any,
     "limits": Any,
@@ -134,6 +138,8 @@ _MAIL_KEYS: Final = {
     "dkim": Any,
     "certificate": Path,
     "relays": tuple[str, ...],
+    "users": Any,
+    "users_file": Path,
 }
 _LOG_KEYS: Final = {"access": _Access, "access_file": Path}
 _LIMIT_KEYS: Final = {field.name: Positive for field in attrs.fields(Limits)}
@@ -144,6 +150,7 @@ def load(path: Path) -> Config:
     text = _read(path)
     raw, places = _parse(path, text)
     reader = ConfigReader(path, places)
+    read_mail_doors(reader)
     reader.converter.register_structure_hook(_Access, _access)
     reader.converter.register_structure_hook(_Fronts, _fronts)
     reader.converter.register_structure_hook(_Core, _core)
@@ -167,12 +174,14 @@ def load(path: Path) -> Config:
         Relays(mail.get("relays", ()))
     except ValueError as error:
         reader.complain(("mail", "relays"), f"{error}; write networks, addresses, or unix")
+    users = users_of(reader, ("mail", "users"), mail.get("users"), mail.get("users_file"))
     log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
     limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
     apps: tuple[AppConfig, ...] = ()
     if "apps" in file:
         with importable_from(reader.base):
-            apps = _apps(reader, file["apps"], limits)
+            apps, listening = _apps(reader, file["apps"], limits)
+        check_trust(reader, listening, mail, users=bool(users))
     reader.finish()
     return Config(
         path=path,
@@ -185,6 +194,7 @@ def load(path: Path) -> Config:
             signers,
             certificate=mail.get("certificate"),
             relays=mail.get("relays", ()),
+            users=users,
         ),
         log=LogConfig(**log),
     )
@@ -245,10 +255,13 @@ def _limits(reader: ConfigReader, key: KeyPath, raw: Any, outer: Limits) -> Limi
 # --- applications ----------------------------------------------------------------------------
 
 
-def _apps(reader: ConfigReader, raw: Any, limits: Limits) -> tuple[AppConfig, ...]:
+def _apps(
+    reader: ConfigReader, raw: Any, limits: Limits
+) -> tuple[tuple[AppConfig, ...], list[tuple[KeyPath, Endpoint]]]:
+    """Return the applications, and where each of their doors was configured."""
     if not isinstance(raw, dict) or not raw:
         reader.complain(("apps",), "expected a table for each application, as in [apps.numbers]")
-        return ()
+        return (), []
     apps: list[AppConfig] = []
     listening: list[tuple[KeyPath, Endpoint]] = []
     goods: dict[str, dict[str, Any]] = {}
@@ -263,7 +276,7 @@ def _apps(reader: ConfigReader, raw: Any, limits: Limits) -> tuple[AppConfig, ..
                 good[door] = tuple(endpoint for _, endpoint in placed)
             apps += _app(reader, name, table, good, limits)
     check_places(reader, listening, goods)
-    return tuple(apps)
+    return tuple(apps), listening
 
 
 def _app(

@@ -43,7 +43,7 @@ class ConfigReader:
     """Reads the tables of one file; ``complaints`` gathers what is wrong with them."""
 
     def __init__(self, path: Path, places: Place) -> None:
-        self._path = path
+        self.path = path
         self._places = places
         self._complaints: list[tuple[int, str]] = []
         self.base = path.parent.resolve()
@@ -55,7 +55,7 @@ class ConfigReader:
 
     def place(self, key: KeyPath) -> str:
         """Return ``FILE:LINE: key``."""
-        where = f"{self._path}:{self.line(key)}"
+        where = f"{self.path}:{self.line(key)}"
         return f"{where}: {dotted(key)}" if key else where
 
     def complain(self, key: KeyPath, sentence: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
+from attrs import evolve
+
 from happy.config.endpoints import Endpoint
 from happy.config.lines import KeyPath
 from happy.config.reader import ConfigReader, dotted
@@ -33,9 +35,12 @@ def check_places(
         (_, first_app, door, *_), (_, second_app, second_door, *_) = first_key, second_key
         same_kind = door in MAIL_DOORS and door == second_door and first_app != second_app
         assert first.binds is not None
-        if not same_kind or first.description != second.description:
+        if not same_kind or evolve(first, place="") != evolve(second, place=""):
             taken = f"{first.binds[0]} is already taken by {_where(reader, first_key)}"
-            remedy = f"; to share it, write {str(first)!r} here too" if same_kind else ""
+            same = f"write {str(first)!r} here too"
+            if first.description == second.description:
+                same = "face the same peers: with the same trust, both through a proxy or neither"
+            remedy = f"; to share it, {same}" if same_kind else ""
             reader.complain(second_key, taken + remedy)
             continue
         for key, app in ((first_key, first_app), (second_key, second_app)):

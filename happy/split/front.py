@@ -41,6 +41,7 @@ from happy.codec import settings_from_bytes
 from happy.config import AppConfig, MailConfig
 from happy.config.endpoints import Endpoint
 from happy.config.imports import import_application, importable_from
+from happy.config.mail_doors import MailEndpoint
 from happy.doors import Door, MailDoors, doors_of
 from happy.errors import HappyError
 from happy.journal.blobs import Blobs
@@ -59,6 +60,7 @@ from happy.wire.access import (
     combined_line,
     json_line,
 )
+from happy.wire.passwords import read_hash
 
 _SYSTEMD: Final = re.compile(r"systemd:.*")
 _PDEATHSIG: Final = 1  # prctl(2)
@@ -243,13 +245,18 @@ class Front:
             domains=order.domains,
             settings=settings,
             limits=limits,
-            http=_endpoints(order, "http"),
-            smtp=_endpoints(order, "smtp"),
-            lmtp=_endpoints(order, "lmtp"),
+            http=_endpoints(order),
+            smtp=_mail_endpoints(order, "smtp"),
+            lmtp=_mail_endpoints(order, "lmtp"),
         )
         app = app_class(order.name, self._stream, settings, order.domains)
         certificate = None if order.certificate is None else Path(order.certificate)
-        mail = MailConfig(order.hostname, certificate=certificate, relays=order.relays)
+        mail = MailConfig(
+            order.hostname,
+            certificate=certificate,
+            relays=order.relays,
+            users={name: read_hash(written) for name, written in order.users.items()},
+        )
         mail_doors = MailDoors(mail, reactor)
         self._doors = doors_of(app, config, mail_doors, reactor, self._access_log())
         for _, endpoint, descriptor in order.doors:
@@ -296,8 +303,16 @@ class Front:
         os._exit(0)
 
 
-def _endpoints(order: Order, kind: str) -> tuple[Endpoint, ...]:
-    return tuple(Endpoint(endpoint) for of, endpoint, _ in order.doors if of == kind)
+def _endpoints(order: Order) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint(endpoint) for of, endpoint, _ in order.doors if of == "http")
+
+
+def _mail_endpoints(order: Order, kind: str) -> tuple[MailEndpoint, ...]:
+    return tuple(
+        MailEndpoint(endpoint, trust=trust, proxied=proxied)
+        for (of, endpoint, _), (trust, proxied) in zip(order.doors, order.trust, strict=True)
+        if of == kind
+    )
 
 
 def die_with(parent: int) -> bool:

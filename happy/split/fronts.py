@@ -318,6 +318,11 @@ class Fronts:
             access_file=None if access_file is None else str(Path(access_file).absolute()),
             certificate=None if certificate is None else str(certificate.absolute()),
             relays=container.mail.relays,
+            trust=[
+                *(("untrusted", False) for _ in config.http),
+                *((each.trust, each.proxied) for each in (*config.smtp, *config.lmtp)),
+            ],
+            users={name: str(kept) for name, kept in container.mail.users.items()},
         )
 
     def launch(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -79,6 +79,9 @@ class Order(msgspec.Struct, frozen=True):
     access_file: str | None
     certificate: str | None = None
     relays: tuple[str, ...] = ()
+    trust: list[tuple[Literal["untrusted", "relay", "submission"], bool]] = []
+    """Of each door: whom it faces, and whether through a proxy; see ``happy.wire.trust``."""
+    users: dict[str, str] = {}
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from happy.wire.certificate import Certificate
 from happy.wire.mail_homes import MailHomes
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
-from happy.wire.xforward import Relays
+from happy.wire.trust import Trust
 
 if TYPE_CHECKING:
     from happy.wire.smtp_connection import SmtpConnection
@@ -32,8 +32,8 @@ class MailFactory(ServerFactory):
 
     ``app`` is asked about recipients and takes the messages, ``limits`` are its own, and
     ``homes`` takes in others besides. ``clock`` tells the time, ``hostname`` is how the door calls
-    itself; with a ``certificate`` it offers TLS, and ``relays`` are believed what they tell of
-    their clients. Raises ``ValueError`` for a domain of the application that is no domain.
+    itself; with a ``certificate`` it offers TLS, and ``trust`` says whom it faces. Raises
+    ``ValueError`` for a domain of the application that is no domain.
     """
 
     session: ClassVar[type[SmtpSession]] = SmtpSession
@@ -48,11 +48,12 @@ class MailFactory(ServerFactory):
         clock: IReactorTime,
         hostname: str,
         certificate: Certificate | None = None,
-        relays: Relays | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.homes = MailHomes()
         self.homes.add(app, limits)
-        self.relays = relays or Relays()
+        self.trust = trust or Trust()
+        self._bounds = self.homes.limits, self.trust.bounds(self.homes.limits)
         self.certificate = certificate
         self.clock = clock
         self.hostname = hostname.encode("ascii")
@@ -77,10 +78,15 @@ class MailFactory(ServerFactory):
     @property
     def limits(self) -> Limits:
         """The bounds of a session."""
-        return self.homes.limits
+        widest = self.homes.limits
+        if self._bounds[0] is not widest:  # one more application
+            self._bounds = widest, self.trust.bounds(widest)
+        return self._bounds[1]
 
     def admit(self, session: SmtpConnection) -> Reply | None:
-        """Take a new session into account; return why it cannot stay."""
+        """Take a session into account by the peer it has; return why it cannot stay."""
+        if session in self._sessions:
+            self._uncount(session)
         refusal = None
         if self.draining:
             refusal = say.SHUTTING_DOWN
@@ -98,11 +104,7 @@ class MailFactory(ServerFactory):
 
     def forget(self, session: SmtpConnection) -> None:
         """Take note that a connection is gone."""
-        peer = self._sessions.pop(session)
-        if peer:
-            self._of_peer[peer] -= 1
-            if not self._of_peer[peer]:
-                del self._of_peer[peer]
+        self._uncount(session)
         if not self._sessions:
             if self._sweeping is not None:
                 self._sweeping.cancel()
@@ -110,6 +112,13 @@ class MailFactory(ServerFactory):
             waiting, self._empty = self._empty, []
             for empty in waiting:
                 empty.callback(None)
+
+    def _uncount(self, session: SmtpConnection) -> None:
+        peer = self._sessions.pop(session)
+        if peer:
+            self._of_peer[peer] -= 1
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]
 
     def drain(self) -> Deferred[None]:
         """Turn new peers away and let running messages end; fires when the last one is gone."""

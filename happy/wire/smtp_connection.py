@@ -63,6 +63,7 @@ class SmtpConnection(ESMTP):
         self._input: CommandReader
         self._data: DataReader | None = None
         self._data_ended: Callable[[Any], None]
+        self._line_taken: Callable[[bytes | None], None] | None = None
         self._chunked: MessageReader | None = None
         self._greeted = False
         self._reading = False
@@ -80,10 +81,14 @@ class SmtpConnection(ESMTP):
         """Take a command line, without its CRLF."""
         raise NotImplementedError
 
+    def arrived(self) -> None:
+        """Take note of a new connection: say who the peer is, and greet him or do not."""
+        raise NotImplementedError
+
     # --- the connection -------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        """Admit the peer, or say why not."""
+        """Make ready for input, and let the subclass see who is there."""
         limits = self.factory.limits
         self._input = CommandReader(limits.smtp_command_bytes_max, limits.smtp_line_bytes_max)
         address = self.transport.getPeer()
@@ -92,14 +97,7 @@ class SmtpConnection(ESMTP):
         self.secure = ISSLTransport.providedBy(self.transport)
         self.transport.registerProducer(self, True)
         self.start_message_clock()
-        refusal = self.factory.admit(self)
-        if refusal is not None:
-            self.answer(refusal)
-            return
-        # Two turns of the reactor: in between it reads what has come already, and a peer that
-        # speaks before it was greeted is found out (RFC 5321 section 4.3.1).
-        clock = self.factory.clock
-        clock.callLater(0, clock.callLater, 0, self._greet)
+        self.arrived()
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002
         """Forget a message that did not come to its end; one being committed stays."""
@@ -144,11 +142,16 @@ class SmtpConnection(ESMTP):
         if not (self._closed or self._data is not None or self._waiting_since is not None):
             self.answer(say.SHUTTING_DOWN)
 
-    def _greet(self) -> None:
+    def greet(self) -> None:
+        """Say the first words of a session."""
         if not self._closed:
             self._greeted = True
             kind = "LMTP" if self.protocol_name == "LMTP" else "ESMTP"
             self.sendCode(220, self.host + b" " + kind.encode("ascii"))
+
+    def end(self) -> None:
+        """Close without a word."""
+        self._close()
 
     def _close(self, *, linger: bool = False) -> None:
         """End the session; ``linger`` when unread input could destroy our last words."""
@@ -185,6 +188,11 @@ class SmtpConnection(ESMTP):
         if reader.ended:
             self._data = None
             ended(reader)
+
+    def expect_line(self, bytes_max: int, taken: Callable[[bytes | None], None]) -> None:
+        """Hand the next line, of up to ``bytes_max``, to ``taken``; None for a longer one."""
+        self._input.line_bytes_max = bytes_max
+        self._line_taken = taken
 
     @property
     def input_waits(self) -> bool:
@@ -225,18 +233,29 @@ class SmtpConnection(ESMTP):
         try:
             line = self._input.line()
         except LineTooLong:
-            self.answer(say.LINE_TOO_LONG)
+            if self._line_taken is not None:
+                self._hand_line(self._line_taken, None)
+            else:
+                self.answer(say.LINE_TOO_LONG)
             return True
         except EndlessLine:
             self.hang_up(say.ENDLESS_LINE)
             return False
         if line is None:
             return False
+        if self._line_taken is not None:
+            self._hand_line(self._line_taken, line)
+            return True
         if self._once_read is not None:
             once_read, self._once_read = self._once_read, None
             once_read()
         self.command_received(line)
         return True
+
+    def _hand_line(self, taken: Callable[[bytes | None], None], line: bytes | None) -> None:
+        self._line_taken = None
+        self._input.line_bytes_max = self.factory.limits.smtp_command_bytes_max
+        taken(line)
 
     def _read_data(self, reader: DataReader) -> bool:
         rest = reader.feed(self._input.take_all())
@@ -341,6 +360,10 @@ class SmtpConnection(ESMTP):
         limits = self.factory.limits
         self._message_deadline = self.factory.clock.seconds() + limits.smtp_session_timeout_s
         self._start_step_clock(limits.smtp_command_timeout_s)
+
+    def limit_message_time(self, seconds: float) -> None:
+        """Give the peer as long for what is expected now, in whatever pieces it comes."""
+        self._message_deadline = self.factory.clock.seconds() + seconds
 
     def _start_step_clock(self, seconds: float) -> None:
         self._step_deadline = self.factory.clock.seconds() + seconds

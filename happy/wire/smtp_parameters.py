@@ -1,8 +1,9 @@
 """The parameters of MAIL and RCPT: which there are, and what may stand in them.
 
-SIZE (RFC 1870), BODY (6152), SMTPUTF8 (6531), and what a sender wants to be told of the fate of
-a message (3461): RET and ENVID for all of it, NOTIFY and ORCPT for each recipient. The last four
-are kept with the envelope; what they ask for is the application's to do.
+SIZE (RFC 1870), BODY (6152), SMTPUTF8 (6531), AUTH (4954) of those who have logged in, and what
+a sender wants to be told of the fate of a message (3461): RET and ENVID for all of it, NOTIFY and
+ORCPT for each recipient. The last four are kept with the envelope; what they ask for is the
+application's to do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _SIZE: Final = re.compile(r"[0-9]{1,20}")
 _XTEXT: Final = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
 _ENVID: Final = re.compile(rf"{_XTEXT}{{1,100}}+")  # section 4.4: the length as decoded; be kind
 _ORCPT: Final = re.compile(rf"[A-Za-z0-9.-]{{1,64}}+;(?:{_XTEXT}|[\x80-\U0010ffff]){{1,500}}+")
+_AUTH: Final = re.compile(rf"<>|{_XTEXT}{{1,500}}+")  # RFC 4954 section 5
 _NOTIFY: Final = frozenset(("SUCCESS", "FAILURE", "DELAY"))
 
 
@@ -49,15 +51,20 @@ _OF_MAIL: Final[dict[str, _Check]] = {
     "RET": (_is_ret, "RET is FULL or HDRS"),
     "ENVID": (_ENVID.fullmatch, "ENVID is up to 100 characters of xtext"),
 }
+_OF_USERS: Final[dict[str, _Check]] = {
+    "AUTH": (_AUTH.fullmatch, "AUTH is <>, or up to 500 characters of xtext"),
+}
 _OF_RCPT: Final[dict[str, _Check]] = {
     "NOTIFY": (_is_notify, "NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY"),
     "ORCPT": (_ORCPT.fullmatch, "ORCPT is a type, a semicolon, and up to 500 characters of xtext"),
 }
 
 
-def refusal_of_mail(parameters: Parameters, message_bytes_max: int) -> Reply | None:
-    """Return why MAIL cannot have these parameters, None when it can."""
-    refusal = _refusal(parameters, _OF_MAIL)
+def refusal_of_mail(
+    parameters: Parameters, message_bytes_max: int, *, auth: bool = False
+) -> Reply | None:
+    """Return why MAIL cannot have these parameters, None when it can; ``auth``: of a user."""
+    refusal = _refusal(parameters, _OF_MAIL | _OF_USERS if auth else _OF_MAIL)
     if refusal is None:
         size = dict(parameters).get("SIZE")
         if size is not None and int(size) > message_bytes_max:

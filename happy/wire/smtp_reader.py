@@ -41,12 +41,12 @@ class CommandReader:
     ``endless_bytes`` ends the session.
     """
 
-    __slots__ = ("_buffer", "_dropped", "_endless_bytes", "_line_bytes_max")
+    __slots__ = ("_buffer", "_dropped", "_endless_bytes", "line_bytes_max")
 
     def __init__(self, line_bytes_max: int, endless_bytes: int) -> None:
         self._buffer = b""
         self._dropped = 0
-        self._line_bytes_max = line_bytes_max
+        self.line_bytes_max = line_bytes_max
         self._endless_bytes = endless_bytes
 
     def __bool__(self) -> bool:
@@ -75,12 +75,12 @@ class CommandReader:
         self._dropped = 0
         if length > self._endless_bytes:
             raise EndlessLine
-        if length > self._line_bytes_max:
+        if length > self.line_bytes_max:
             raise LineTooLong
         return line
 
     def _drop_if_too_long(self) -> None:
-        if self._dropped + len(self._buffer) <= self._line_bytes_max:
+        if self._dropped + len(self._buffer) <= self.line_bytes_max:
             return
         keep = b"\r" if self._buffer.endswith(b"\r") else b""  # its LF may still come
         self._dropped += len(self._buffer) - len(keep)
@@ -146,7 +146,8 @@ class MessageReader:
 
     Up to ``limits.mail_inline_bytes_max`` the content is kept; a larger one goes to the blob
     writer that ``open_blob`` returns. What is wrong with a message is collected while it is
-    read to its end, and ``refusal`` says it then.
+    read to its end, and ``refusal`` says it then. A CR or LF that stands alone is wrong unless
+    ``takes_bare``.
     """
 
     __slots__ = (
@@ -160,6 +161,7 @@ class MessageReader:
         "_line_bytes",
         "_long_line",
         "_open_blob",
+        "_takes_bare",
         "_trouble",
         "_virtual",
         "_writer",
@@ -167,8 +169,11 @@ class MessageReader:
         "unexpected",
     )
 
-    def __init__(self, limits: Limits, open_blob: Callable[[], BlobWriter]) -> None:
+    def __init__(
+        self, limits: Limits, open_blob: Callable[[], BlobWriter], *, takes_bare: bool = False
+    ) -> None:
         self._limits = limits
+        self._takes_bare = takes_bare
         self._open_blob = open_blob
         self._held = _CRLF  # the end of the DATA line: a first line "." ends an empty message
         self._virtual = 2  # bytes of ``_held`` that are not of the message
@@ -275,7 +280,8 @@ class MessageReader:
     def _take(self, text: bytes) -> None:
         """Take bytes that hold no cut CRLF and no cut dot-stuffing."""
         lines = text.count(_CRLF)
-        self._bare = self._bare or lines != text.count(b"\r") or lines != text.count(b"\n")
+        bare = lines != text.count(b"\r") or lines != text.count(b"\n")
+        self._bare = self._bare or (bare and not self._takes_bare)
         text = text.replace(b"\r\n.", _CRLF)
         if self._virtual:
             text = text[self._virtual :]

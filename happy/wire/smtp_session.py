@@ -1,7 +1,7 @@
 """The commands of a mail session: SMTP as RFC 5321 has it, on the dispatch of twisted.mail.
 
 Extensions: PIPELINING (RFC 2920), SIZE (1870), 8BITMIME (6152), ENHANCEDSTATUSCODES (2034),
-CHUNKING (3030), SMTPUTF8 (6531), DSN (3461), LIMITS (9422), STARTTLS (3207).
+CHUNKING (3030), SMTPUTF8 (6531), DSN (3461), LIMITS (9422), STARTTLS (3207), AUTH (4954).
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from typing import Final
 from twisted.mail.smtp import SMTP
 
 from happy.wire import smtp_reply as say
+from happy.wire.sasl import MECHANISMS
+from happy.wire.smtp_auth import SmtpAuth
 from happy.wire.smtp_reply import Reply
-from happy.wire.smtp_transaction import SmtpTransaction
 from happy.wire.unread import unread_bytes
-from happy.wire.xforward import ATTRIBUTES, parse_xforward
+from happy.wire.xclient import ATTRIBUTES as XCLIENT_ATTRIBUTES
+from happy.wire.xclient import parse_xclient
+from happy.wire.xforward import ATTRIBUTES as XFORWARD_ATTRIBUTES
+from happy.wire.xforward import parse_xforward
 
 _PEER_NAME: Final = re.compile(rb"[!-~]{1,255}")
 _NOT_IN_A_COMMAND: Final = re.compile(rb"[\r\n\0]")
-_ATTRIBUTES: Final = [name.encode("ascii") for name in ATTRIBUTES]
+_XFORWARD: Final = [name.encode("ascii") for name in XFORWARD_ATTRIBUTES]
+_XCLIENT: Final = [name.encode("ascii") for name in XCLIENT_ATTRIBUTES]
 
 
-class SmtpSession(SmtpTransaction):
+class SmtpSession(SmtpAuth):
     """A session with one peer: each ``do_VERB`` returns its reply, or None when that follows."""
 
     def command_received(self, line: bytes) -> None:
@@ -45,13 +50,14 @@ class SmtpSession(SmtpTransaction):
         """Return the method for a verb, None for one that is unknown or no word at all."""
         if not command.isalpha():
             return None
-        # Past ESMTP's own, which knows AUTH and STARTTLS in ways that are not ours.
+        # Past ESMTP's own, which has tables of ways to log in and to encrypt.
         return SMTP.lookupMethod(self, command)  # type: ignore[no-any-return]
 
     def extensions(self) -> dict[bytes, list[bytes] | None]:
         """Return what EHLO lists."""
         limits = self.factory.limits
         offers_tls = self.factory.certificate is not None and not self.secure
+        offers_auth = self.factory.trust.needs_login and self.secure
         return {
             **({b"STARTTLS": None} if offers_tls else {}),
             b"PIPELINING": None,
@@ -66,7 +72,9 @@ class SmtpSession(SmtpTransaction):
                 b"RCPTMAX=%d" % limits.smtp_recipients_max,
                 *([b"RCPTDOMAINMAX=1"] if self.factory.homes.are_several else []),
             ],
-            **({b"XFORWARD": _ATTRIBUTES} if self.factory.relays.trusts(self.peer) else {}),
+            **({b"AUTH": list(MECHANISMS)} if offers_auth else {}),
+            **({b"XFORWARD": _XFORWARD} if self.believed else {}),
+            **({b"XCLIENT": _XCLIENT} if self._may_be_another else {}),
         }
 
     # --- hello and goodbye ----------------------------------------------------------------
@@ -119,8 +127,6 @@ class SmtpSession(SmtpTransaction):
         del rest
         return say.NOT_IMPLEMENTED
 
-    do_AUTH = do_EXPN
-
     def do_STARTTLS(self, rest: bytes) -> Reply | None:
         """RFC 3207: encrypt, and know nothing of what was said before."""
         certificate = self.factory.certificate
@@ -144,7 +150,7 @@ class SmtpSession(SmtpTransaction):
 
     def do_XFORWARD(self, rest: bytes) -> Reply:
         """Postfix's XFORWARD_README: take what a server in front tells of its client."""
-        if not self.factory.relays.trusts(self.peer):
+        if not self.believed:
             return say.NOT_TRUSTED
         if self._envelope is not None:
             return say.HAVE_SENDER
@@ -153,6 +159,27 @@ class SmtpSession(SmtpTransaction):
         except ValueError as error:
             return Reply(501, "5.5.4", str(error))
         return say.OK
+
+    @property
+    def _may_be_another(self) -> bool:
+        return self.believed and self.factory.trust.serves_relays_only
+
+    def do_XCLIENT(self, rest: bytes) -> Reply | None:
+        """Postfix's XCLIENT_README: begin again, with the client of the server in front."""
+        if not self._may_be_another:
+            return say.NOT_AUTHORIZED
+        if self._envelope is not None:
+            return say.HAVE_SENDER
+        try:
+            told = parse_xclient(rest)
+        except ValueError as error:
+            return Reply(501, "5.5.4", str(error))
+        self.become(told)
+        self._client |= told
+        self.begin_anew()
+        self._peer_name = self._client.get("HELO", "").encode("ascii")
+        self.greet()
+        return None
 
     def do_HELP(self, rest: bytes) -> Reply:
         """RFC 5321 section 4.1.1.8."""

@@ -25,7 +25,7 @@ from happy.wire.address import (
     parse_path,
 )
 from happy.wire.mail_homes import MailHome
-from happy.wire.smtp_connection import SmtpConnection
+from happy.wire.smtp_arrival import SmtpArrival
 from happy.wire.smtp_parameters import Parameters, refusal_of_mail, refusal_of_rcpt, told
 from happy.wire.smtp_reader import ChunkReader, MessageReader
 from happy.wire.smtp_reply import Reply, reply_to
@@ -59,7 +59,7 @@ class Envelope:
     """Where the message stands for each recipient, when it was taken."""
 
 
-class SmtpTransaction(SmtpConnection):
+class SmtpTransaction(SmtpArrival):
     """The transactions of one session; each ``do_VERB`` returns its reply, or None."""
 
     def __init__(self) -> None:
@@ -67,6 +67,7 @@ class SmtpTransaction(SmtpConnection):
         self._envelope: Envelope | None = None
         self._peer_name = b""
         self._forwarded: dict[str, str] = {}
+        self._client: dict[str, str] = {}
         self._commands = 0
         self._messages = 0
 
@@ -82,6 +83,8 @@ class SmtpTransaction(SmtpConnection):
         """RFC 5321 section 4.1.1.2."""
         if not self._peer_name:
             return say.NOT_GREETED
+        if self.factory.trust.needs_login and not self.login:
+            return say.NEEDS_LOGIN if self.secure else say.NEEDS_TLS
         if self._envelope is not None:
             return say.HAVE_SENDER
         if self._messages >= self.factory.limits.smtp_messages_max:
@@ -94,7 +97,9 @@ class SmtpTransaction(SmtpConnection):
             return _bad_parameter(error)
         if sender is not None and not sender.domain:
             return Reply(501, "5.1.7", "Bad sender: the address has no domain")
-        refusal = refusal_of_mail(parameters, self.factory.limits.smtp_message_bytes_max)
+        refusal = refusal_of_mail(
+            parameters, self.factory.limits.smtp_message_bytes_max, auth=bool(self.login)
+        )
         if refusal is not None:
             return refusal
         utf8 = "SMTPUTF8" in dict(parameters)
@@ -158,7 +163,7 @@ class SmtpTransaction(SmtpConnection):
         elif self._chunked is not None:
             refusal = say.IN_A_MESSAGE
         else:
-            self.expect(_new_message(envelope.home), self.message_received)
+            self.expect(self._new_message(envelope.home), self.message_received)
             return say.GO_AHEAD
         if self.input_waits:
             # DATA ends a group (RFC 2920 section 3.1). What follows may be a message, and a
@@ -180,7 +185,7 @@ class SmtpTransaction(SmtpConnection):
         elif self._envelope.home is None:
             refusal = say.NO_RECIPIENTS
         elif self._chunked is None:
-            self._chunked = _new_message(self._envelope.home)
+            self._chunked = self._new_message(self._envelope.home)
         message = None if refusal is not None else self._chunked
 
         def done(_: ChunkReader) -> None:
@@ -202,13 +207,19 @@ class SmtpTransaction(SmtpConnection):
         self.expect(ChunkReader(size, message), done)
         return None
 
+    def _new_message(self, home: MailHome) -> MessageReader:
+        bare = self.factory.trust.takes_bare_line_ends
+        return MessageReader(home.limits, home.app.blob_writer, takes_bare=bare)
+
     def message_received(self, message: MessageReader) -> None:
         """Refuse a message that came to its end, or make it an event."""
         envelope, self._envelope = self._envelope, None
         assert envelope is not None
         home = envelope.home
         assert home is not None
-        envelope.forwarded, self._forwarded = told(self._forwarded.items()), {}
+        if self._client or self._forwarded:
+            forwarded, self._forwarded = self._client | self._forwarded, {}
+            envelope.forwarded = told(pair for pair in forwarded.items() if pair[1])
         self._messages += 1
         self._commands = 0
 
@@ -274,13 +285,15 @@ class SmtpTransaction(SmtpConnection):
             header=message.header,
             content=content,
             peer=self.peer,
-            helo=self._peer_name.decode("ascii"),
+            helo=self._client.get("HELO") or self._peer_name.decode("ascii"),
             protocol=self._protocol_of(envelope),
             tls=self.secure,
             options=envelope.options,
             recipient_options=self._options_of(envelope),
             forwarded=envelope.forwarded,
             sha256=message.sha256,
+            via=self.via,
+            login=self.login,
         )
         return self._submit(home, mail).addCallback(self._placed, mail, envelope)
 
@@ -311,7 +324,9 @@ class SmtpTransaction(SmtpConnection):
         name = self.protocol_name
         if envelope.utf8:
             name = "UTF8LMTP" if name == "LMTP" else "UTF8SMTP"
-        return f"{name}S" if self.secure and name != "SMTP" else name
+        if name != "SMTP":
+            name += ("S" if self.secure else "") + ("A" if self.login else "")
+        return name
 
     def taken(self, envelope: Envelope, seq: int) -> Reply:
         """Return the reply to a message that is durable."""
@@ -325,11 +340,7 @@ class SmtpTransaction(SmtpConnection):
 
     @property
     def _source(self) -> str:
-        return f"{self.factory.door} {self.peer or 'unix'}"
-
-
-def _new_message(home: MailHome) -> MessageReader:
-    return MessageReader(home.limits, home.app.blob_writer)
+        return f"{self.factory.door} {self.peer or self.via or 'unix'}"
 
 
 def _reply_to_known(known: bool) -> Reply:

@@ -6,7 +6,7 @@ It is believed from the servers that the configuration names, and from nobody el
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -14,7 +14,7 @@ UNIX: Final = "unix"
 """Stands among the networks for whoever comes by a unix socket."""
 ATTRIBUTES: Final = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE")
 
-_ATTRIBUTE: Final = re.compile(rf"({'|'.join(ATTRIBUTES)})=([!-~]{{1,255}}+)", re.IGNORECASE)
+_ATTRIBUTE: Final = re.compile(r"([A-Z]{1,20}+)=([!-~]{1,255}+)", re.IGNORECASE)
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _ENCODED: Final = re.compile(r"\+([0-9A-F]{2})")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
@@ -37,24 +37,30 @@ class Relays:
         return any(address in network for network in self._networks)
 
 
-def parse_xforward(text: bytes) -> dict[str, str]:
+def parse_attributes(verb: str, known: Collection[str], text: bytes) -> dict[str, str]:
     """Read ``NAME=value NAME=value``; ``ValueError`` when it is something else.
 
-    Values come decoded from xtext (RFC 3461 section 4); what is not known there is left out.
+    Values come decoded from xtext (RFC 3461 section 4); what the server does not know is empty.
     """
     found: dict[str, str] = {}
-    for word in text.decode("latin-1").split():
+    words = text.decode("latin-1").split()
+    for word in words:
         match = _ATTRIBUTE.fullmatch(word)
-        if match is None:
-            raise ValueError("write XFORWARD and attributes as NAME=value")
-        name, value = match[1].upper(), match[2]
+        name, value = (match[1].upper(), match[2]) if match is not None else ("", "")
+        if name not in known:
+            raise ValueError(f"write {verb} and attributes as NAME=value")
         if value.upper() in ("[UNAVAILABLE]", "[TEMPUNAVAIL]"):
-            found.pop(name, None)
+            found[name] = ""
             continue
         decoded = _ENCODED.sub(lambda code: chr(int(code[1], 16)), value)
         if not _XTEXT.fullmatch(value) or not _PRINTABLE.fullmatch(decoded):
             raise ValueError(f"{name} is not xtext of printable characters")
         found[name] = decoded
-    if not text.strip():
-        raise ValueError("write XFORWARD and attributes as NAME=value")
+    if not words:
+        raise ValueError(f"write {verb} and attributes as NAME=value")
     return found
+
+
+def parse_xforward(text: bytes) -> dict[str, str]:
+    """Read what follows XFORWARD; see ``parse_attributes``."""
+    return parse_attributes("XFORWARD", ATTRIBUTES, text)
