@@ -48,6 +48,19 @@ SHOWN = {
     "a full queue is 452, and recovers without an operator": [
         "test_retransmission.test_a_full_queue_changes_nothing",
     ],
+    "a day's mail replayed comes to the same state, and sends nothing": [
+        "test_mail_replay.test_a_days_mail_comes_to_the_same_state_again_and_nothing_is_sent_again",
+    ],
+    "mail waits for a slow application, and is neither refused nor lost": [
+        "test_mail_replay.test_mail_waits_for_an_application_that_takes_its_time",
+        "test_wire_smtp_limits.test_time_stands_still_while_a_recipient_is_looked_up",
+        "test_wire_smtp_limits.test_time_stands_still_while_a_commit_is_pending",
+    ],
+    "recipients of a second application are 452 4.5.3, and come in the next transaction": [
+        "test_wire_mail_homes.test_one_transaction_is_for_one_application",
+        "test_wire_mail_homes.test_the_trouble_of_one_application_is_not_the_others",
+        "test_shared_mail_port.test_postfix_brings_a_mail_to_both",
+    ],
     "LMTP has a reply for each accepted recipient, in their order": [
         "test_wire_lmtp.test_one_reply_for_each_accepted_recipient",
         "test_wire_smtp_retransmission.test_lmtp_names_the_place_of_each_recipients_message",
@@ -87,6 +100,8 @@ SHOWN = {
         "test_wire_smtp_limits.test_a_command_line_without_an_end_is_not_kept_and_closes",
         "test_wire_smtp_limits.test_a_message_without_an_end_is_hung_up_on",
         "test_wire_smtp_reader.test_a_message_of_any_size_takes_bounded_memory",
+        "test_hostile_mail.test_a_command_line_of_a_gigabyte",
+        "test_hostile_mail.test_a_message_of_a_gigabyte",
     ],
     "a long command line is 500 and the session lives; garbage leaves no traceback": [
         "test_wire_smtp_limits.test_a_long_command_line_is_refused_and_the_session_lives",
@@ -123,10 +138,14 @@ SHOWN = {
         "test_wire_smtp_limits.test_connections_are_bounded_in_all_and_for_each_peer",
         "test_mail_acceptance.test_twenty_thousand_recipients_are_a_thousand",
         "test_mail_acceptance.test_a_million_junk_commands_are_twenty",
+        "test_hostile_mail.test_twenty_thousand_recipients",
+        "test_hostile_mail.test_a_million_junk_commands",
+        "test_config.test_limits_for_all_and_for_one",
     ],
     "deadlines for each step and in all; the clock stops while we commit": [
         "test_wire_smtp_limits.test_a_silent_peer_is_closed",
         "test_wire_smtp_limits.test_a_dripping_peer_is_closed_in_the_end",
+        "test_hostile_mail.test_one_byte_now_and_then",
         "test_wire_smtp_limits.test_time_stands_still_while_a_commit_is_pending",
     ],
     "routes: exact, tagged, captures, catch-all, per domain; unknown is 550 5.1.1 at RCPT": [
@@ -181,11 +200,13 @@ SHOWN = {
     ],
     "a message that loops is 554 5.4.6": [
         "test_wire_smtp_limits.test_a_looping_message_is_refused",
+        "test_correspondents.test_two_desks_do_not_write_to_each_other_for_ever",
     ],
     "hostile MIME never stops the stream": [
         "test_mail_acceptance.test_six_hundred_levels_are_a_message_with_defects",
         "test_mail_acceptance.test_a_hundred_thousand_parts_are_a_message_with_defects",
         "test_mime.test_any_message_can_be_read",
+        "test_hostile_mail.test_a_message_that_cannot_be_taken_apart",
     ],
     "at the end, 421 to idle sessions, and a message on its way may finish": [
         "test_wire_smtp_limits.test_draining_closes_idle_sessions_and_lets_messages_end",
