@@ -100,12 +100,18 @@ class Hosted:
                 type=served,
             )
 
-    def begin(self) -> None:
-        """Admit events; perform what is owed."""
+    def begin(self) -> Deferred[Any]:
+        """Admit events, perform what is owed; fires when queries tell of the configuration."""
         self._thread.start()
         self.stream.debts.runners.update(self._runners)
-        self.stream.begin(Configured(self.config.settings_json, self.config.domains))
+        told = self.stream.begin(Configured(self.config.settings_json, self.config.domains))
         self._housekeeping.begin(self.stream.opened)
+        return told
+
+    def serve(self) -> None:
+        """Accept connections."""
+        for door in self.doors:
+            door.open()
         if self.fronts is not None:
             self.fronts.begin()
 
@@ -224,12 +230,19 @@ class Container(Service):
         # What was replayed stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
+        begun = []
         for hosted in opened:
-            hosted.begin()
+            begun.append(hosted.begin())
             hosted.stream.halted.addCallback(self._halted, hosted.config.name)
         self._listen_for_control()
         super().startService()
+        gatherResults(begun, consumeErrors=True).addBoth(self._serve)
+
+    def _serve(self, _told: object) -> None:
+        if not self.running:
+            return
         for hosted in self.hosted:
+            hosted.serve()
             for door in hosted.doors:
                 log.info(
                     "{name}: {kind} on {where}",

@@ -66,11 +66,22 @@ class Door:
     endpoint: str
     factory: DoorFactory
     where: str = ""
+    is_open: bool = False
+    _port: Any = None
 
     def listens(self, port: IListeningPort) -> None:
-        """Take in where it listens now."""
+        """Take in where it listens now; until the door is open, who comes waits."""
         read_together(port)
         self.where = _show(port.getHost())
+        self._port = port
+        if not self.is_open and hasattr(port, "stopReading"):
+            port.stopReading()
+
+    def open(self) -> None:
+        """Accept connections."""
+        self.is_open = True
+        if hasattr(self._port, "startReading"):
+            self._port.startReading()
 
     def status(self) -> dict[str, str]:
         """Return what it is and where."""
@@ -94,16 +105,19 @@ class _Shared(Factory):
 class SharedDoor(Door):
     """A place where this process listens, and others accept."""
 
-    port: Any = None
-
     def listens(self, port: IListeningPort) -> None:
         """Take in where it listens now, and accept nothing."""
         super().listens(port)
-        self.port = port
-        stop = getattr(port, "stopReading", None)
-        if stop is None:
+        if not hasattr(port, "stopReading"):
             raise StartError(f"{self.endpoint} cannot be shared by fronts: set fronts = 0")
-        stop()
+
+    def open(self) -> None:
+        """Leave it to the others to accept."""
+
+    def fileno(self) -> int:
+        """Return what the others inherit."""
+        descriptor: int = self._port.fileno()
+        return descriptor
 
 
 def shared_doors_of(config: AppConfig) -> list[SharedDoor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -40,13 +40,16 @@ class OwnEvents:
 
         return self._submit(event, Exchange(source)).addErrback(said)
 
-    def tell(self, event: object, source: str, is_news: Callable[[], bool]) -> None:
-        """Submit what a start has to tell, for as long as it is news and finds no room."""
+    def tell(self, event: object, source: str, is_news: Callable[[], bool]) -> Deferred[Any]:
+        """Submit what a start has to tell, for as long as it is news and finds no room.
+
+        Fires when it was told, or found no room for the first time.
+        """
         if self._stopped or not is_news():
-            return
+            return succeed(None)
 
         def again(failure: Failure) -> None:
             failure.trap(Unavailable)
             self._clock.callLater(AGAIN_S, self.tell, event, source, is_news)
 
-        self.submit(event, source).addErrback(again)
+        return self.submit(event, source).addErrback(again)

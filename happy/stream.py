@@ -147,17 +147,18 @@ class Stream:
         )
         self.mood = step(self.mood, Mood.OPEN)
 
-    def begin(self, configured: Configured) -> None:
-        """Tell the application what the configuration says, if that is news; perform debts."""
+    def begin(self, configured: Configured) -> Deferred[Any]:
+        """Perform debts; fires when the configuration was told, or there is no room for it now."""
         keys_max = self.limits.keys_remembered_max
         configured = Configured(configured.settings, configured.domains, keys_max)
         core, agenda = self._core, self._agenda
         core.begin(Events(self._back, self._halt, self.clock.now_ns))
         self._memory.touch()
-        self._own.tell(configured, "configuration", lambda: configured != core.configured)
+        told = self._own.tell(configured, "configuration", lambda: configured != core.configured)
         self._own.tell(agenda.declared, "schedules", lambda: agenda.is_news)
         self.debts.look()
         self._idle.touch()
+        return told
 
     def stop(self) -> None:
         """Do nothing any more of its own accord, as when the process has ended."""

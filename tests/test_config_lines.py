@@ -3,7 +3,7 @@
 import string
 import tomllib
 from textwrap import dedent
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given, settings
@@ -254,9 +254,9 @@ def test_time_is_linear():
     def best(text):
         times = []
         for _ in range(3):
-            begin = perf_counter()
+            begin = thread_time()
             toml_lines(text)
-            times.append(perf_counter() - begin)
+            times.append(thread_time() - begin)
         return min(times)
 
     for shape in shapes:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import smtplib
 import socket
 import stat
 import subprocess
@@ -14,8 +15,9 @@ import time
 
 import pytest
 
-from conftest import NUMBERS, TWISTD
-from edge_kit import wait_until
+from conftest import NUMBERS, TWISTD, need
+from edge_kit import free_port, wait_until
+from mail_kit import LISTS
 
 WAIT_S = 60
 TWO = NUMBERS.replace(
@@ -182,3 +184,24 @@ def test_another_reactor_can_be_chosen(container):
     process.stdout.close()
     process.wait(30)
     assert any("PollReactor" in line and "EPoll" not in line for line in seen), sys.version
+
+
+def test_who_comes_before_the_configuration_is_told_waits_for_it(container):
+    """Promise 4: no recipient is refused that is known by what the configuration says."""
+    slow = (need("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
+            "-e", "inject=fdatasync:delay_enter=700000")  # fmt: skip
+    port = free_port()
+    house = container(LISTS.format(port=port, smarthost=9), slow)
+    house.launch()
+    with smtplib.SMTP(timeout=WAIT_S) as client:
+        wait_until(lambda: is_listening(port), "somebody listens")
+        client.connect("127.0.0.1", port)
+        client.ehlo("client.example")
+        client.mail("ann@example.org")
+        assert client.rcpt("dev-subscribe@lists.example")[0] == 250
+    house.await_serving()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

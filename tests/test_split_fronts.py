@@ -92,6 +92,12 @@ class Port:
     def fileno(self):
         return 77
 
+    def getHost(self):
+        return "here"
+
+    def stopReading(self):
+        """Accept nothing."""
+
 
 class House:
     """The fronts of an application, and all processes that there were."""
@@ -106,7 +112,7 @@ class House:
         self.schema = schema_digest(app.definition)
         doors = shared_doors_of(app)
         for door in doors:
-            door.port = Port()
+            door.listens(Port())
         self.reactor = Reactor()
         self.fronts = Fronts(app, self.config, None, doors, self.reactor, maybeDeferred)
 

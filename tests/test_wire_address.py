@@ -169,10 +169,10 @@ def test_reading_takes_linear_time(make):
         text = make(n)
         best = 1.0
         for _ in range(5):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             with pytest.raises(AddressError):
                 parse_path(text)
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.thread_time() - begin)
         return best
 
     assert seconds(64_000) < 100 * max(seconds(4_000), 20e-6)

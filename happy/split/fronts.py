@@ -313,7 +313,7 @@ class Fronts:
             domains=config.domains,
             settings=config.settings_json,
             limits=attrs.asdict(config.limits),
-            doors=[(door.kind, door.endpoint, door.port.fileno()) for door in self._doors],
+            doors=[(door.kind, door.endpoint, door.fileno()) for door in self._doors],
             access=container.log.access,
             access_file=None if access_file is None else str(Path(access_file).absolute()),
             certificate=None if certificate is None else str(certificate.absolute()),
