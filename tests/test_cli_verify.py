@@ -11,6 +11,7 @@ import zlib
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from happy.cli import main
 from happy.cli.verdict import Verification
 from happy.codec import encode
 from happy.errors import JournalError
-from happy.event import Blob, Mail, event
+from happy.event import Blob, Mail, event, event_meta
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Kind
@@ -182,6 +183,22 @@ def test_a_record_that_is_none_is_status_2(tmp_path):
     result = verify(tmp_path)
     assert result.exit_code == 2
     assert "seq 2: not an event" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x01", msgspec.msgpack.encode({"content": {}}),
+     msgspec.msgpack.encode({"content": {"sha256": "../../etc"}}),
+     msgspec.msgpack.encode({"content": {"sha256": 7}})],
+)  # fmt: skip
+def test_a_mail_that_is_none_is_status_2(tmp_path, body):
+    """What it says of a blob is what no program of ours says: a sentence with its seq."""
+    record = msgspec.msgpack.encode((event_meta(Mail).name, 1, msgspec.Raw(body), "test"))
+    write_journal(tmp_path, [[Note("a")]], records=[record])
+    for processes in (0, 2):
+        verdict = Verification(tmp_path, lambda _done, _total: None, processes).verdict()
+        assert (verdict.health, verdict.events) == ("corrupt", 1)
+        assert verdict.sentence.startswith("seq 2: not a mail of this program: ")
 
 
 def test_what_is_no_journal_is_status_3(tmp_path):

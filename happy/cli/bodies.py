@@ -20,6 +20,7 @@ from happy.codec import Record, decode_plain, decode_record
 from happy.errors import Corrupt
 from happy.event import Mail, event_meta
 from happy.journal.frame import Frame, Kind, records_of
+from happy.journal.names import blob_name
 from happy.marks import mark_in
 
 MAIL: Final = event_meta(Mail).name
@@ -67,23 +68,29 @@ def checked(frame: Frame) -> list[Record]:
     return records
 
 
-def mail_blobs(record: Record) -> tuple[str, ...]:
-    """Return the blobs that a record names, when it is a mail.
-
-    Which fields of other events are blobs, only their application knows.
-    """
-    if record.type != MAIL:
-        return ()
-    content = decode_plain(record.body).get("content")
-    return (content["sha256"],) if isinstance(content, dict) else ()
-
-
 def gather(frame: Frame, blobs: dict[str, int]) -> None:
-    """Check the records of a frame; note each blob that a mail names, and the first such seq."""
+    """Check the records of a frame; note each blob that a mail names, and the first such seq.
+
+    Raises ``Corrupt`` as ``checked`` does, and when a mail is none.
+    """
     for seq, record in enumerate(checked(frame), frame.first_seq):
         if record.type == MAIL:
-            for sha256 in mail_blobs(record):
+            sha256 = _blob_of(seq, record)
+            if sha256 is not None:
                 blobs.setdefault(sha256, seq)
+
+
+def _blob_of(seq: int, mail: Record) -> str | None:
+    """Return the blob that a mail names; which fields of other events are, only their App knows."""
+    try:
+        content = decode_plain(mail.body).get("content")
+        if not isinstance(content, dict):
+            return None
+        sha256 = str(content["sha256"])
+        blob_name(sha256)
+    except (AttributeError, LookupError, ValueError, msgspec.MsgspecError) as error:
+        raise Corrupt(f"seq {seq}: not a mail of this program: {error!r}") from None
+    return sha256
 
 
 def body_of(seq: int, record: Record) -> Any:
