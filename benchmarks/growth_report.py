@@ -239,7 +239,31 @@ def fronts_table(found: Found) -> str:
     )
     said = f"Predicted for other machines, {clients} clients that ask from elsewhere:"
     plot = "![fronts, here and predicted](benchmarks/growth-fronts.svg)"
-    return f"{table(heads, here)}\n{said}\n\n{more}\n{plot}\n"
+    return f"{table(heads, here)}\n{budget_table(found, work)}\n{said}\n\n{more}\n{plot}\n"
+
+
+def budget_table(found: Found, work: Work) -> str:
+    """Return who had how much of the processors, and what one more would bring, load and all."""
+    rows = []
+    for row in found["fronts"]:
+        busy = [row["per_s"] * row[name] / 1e6 for name in ("front_us", "container_us", "load_us")]
+        more = predict(
+            work, fronts=row["fronts"], cores=row["cores"] + 1, clients=row["clients"],
+            load_us=row["load_us"],
+        )  # fmt: skip
+        rows.append(
+            (
+                str(row["fronts"] or "none"),
+                *(f"{cores:.2f}" for cores in busy),
+                f"{sum(busy):.2f} of {row['cores']}",
+                f"{more.per_s:,.0f}",
+                more.bottleneck,
+            )
+        )
+    heads = ("fronts", "fronts' cores", "container's", "load's", "together")
+    heads += ("model, one core more", "its bottleneck")
+    said = "How many processors were busy, with whom; and with one more for all of it:"
+    return f"{said}\n\n{table(heads, rows)}"
 
 
 def checked_table(predictions: Sequence[Checked]) -> str:

@@ -6,7 +6,7 @@ it when the event is durable and applied. So "answered means durable" is one fun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
@@ -28,6 +28,9 @@ from happy.order import Batch, Order
 from happy.split.replies import ToldFailure
 
 log = Logger()
+
+Soon = Callable[[Callable[[], None]], object]
+"""Calls a function a little later."""
 
 
 @define(eq=False)
@@ -54,11 +57,33 @@ class Waiter:
 class Answers:
     """The answers of one application; see the head of this module."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, at_turn_end: Soon) -> None:
         self._name = name
+        self._at_turn_end = at_turn_end
+        self._at_batch_end: list[Callable[[], None]] | None = None
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Call ``act`` when all of a batch have been told; at the end of this turn if none is.
+
+        So who is told of many events answers them at once, and as early as can be.
+        """
+        if self._at_batch_end is None:
+            self._at_turn_end(act)
+        else:
+            self._at_batch_end.append(act)
 
     def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """Tell all who wait for a batch what became of its events."""
+        acts: list[Callable[[], None]] = []
+        self._at_batch_end = acts
+        try:
+            self._tell_all(batch, outcomes)
+        finally:
+            self._at_batch_end = None
+            for act in acts:
+                act()
+
+    def _tell_all(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         for admitted, outcome in zip(batch.admitted, outcomes, strict=True):
             if type(outcome) is Reply:  # as in ``release``, for nearly all that happens
                 for waiter in admitted.waiters:

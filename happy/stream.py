@@ -85,7 +85,8 @@ class Stream:
         self._world = world
         self._blobs = Blobs(disk, world.run_aside)
         self._idle = IdleWatch(world.clock, limits.journal_idle_mark_ms / 1000, self._mark_idle)
-        self._answers = Answers(name)
+        self._answers = Answers(name, lambda act: world.clock.callLater(0, act))
+        self.soon = self._answers.soon
         self._own = OwnEvents(self.submit, world.clock)
         self._core: Core
         self._handing: Handing

@@ -232,6 +232,20 @@ def test_growth_is_told_without_a_part_of_it(missing, region):
     assert "(benchmarks/growth-" not in regions[f"growth-{region}"]
 
 
+def test_the_budget_of_the_processors_is_told():
+    """Who was busy adds up, and a processor more is predicted with the load on it."""
+    rows = [
+        {"fronts": 0, "clients": 256, "cores": 2, "front_us": 0.0, "container_us": 20.0,
+         "load_us": 10.0, "p99_us": 2.0, "per_s": 45_000},
+        {"fronts": 2, "clients": 256, "cores": 2, "front_us": 20.0, "container_us": 8.0,
+         "load_us": 10.0, "p99_us": 2.0, "per_s": 50_000},
+    ]  # fmt: skip
+    said = growth_report.budget_table({"fronts": rows}, WORK)
+    assert "| none | 0.00 | 0.90 | 0.45 | 1.35 of 2 |" in said
+    more = predict(WORK, fronts=2, cores=3, clients=256, load_us=10.0)
+    assert f"| 2 | 1.00 | 0.40 | 0.50 | 1.90 of 2 | {more.per_s:,.0f} | {more.bottleneck} |" in said
+
+
 def test_events_per_frame_are_those_of_the_run():
     """Frames before and behind it do not count."""
     frames = [(1, 1), (2, 4), (6, 6), (12, 100)]

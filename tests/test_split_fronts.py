@@ -99,6 +99,12 @@ class Port:
         """Accept nothing."""
 
 
+class Stream:
+    """A stream to which nothing comes."""
+
+    soon = None
+
+
 class House:
     """The fronts of an application, and all processes that there were."""
 
@@ -114,7 +120,7 @@ class House:
         for door in doors:
             door.listens(Port())
         self.reactor = Reactor()
-        self.fronts = Fronts(app, self.config, None, doors, self.reactor, maybeDeferred)
+        self.fronts = Fronts(app, self.config, Stream(), doors, self.reactor, maybeDeferred)
 
     def _make(self, command, **more):
         if not self.can_start:

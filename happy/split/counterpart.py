@@ -1,7 +1,7 @@
 """The container's end of a front: its events into the order, its queries to the state, and back.
 
-The replies are kept until the end of the turn, so that those of a whole batch go back in one
-message. No answer is rendered here: what a front gets is what a handler returned.
+The replies to a batch of the order are kept until all are there, and go back in one message, at
+once. No answer is rendered here: what a front gets is what a handler returned.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import msgspec
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from happy.answers import Soon
 from happy.errors import HappyError
-from happy.split.front_stream import Send, Soon
+from happy.split.front_stream import Send
 from happy.split.messages import Events, Found, Kind, Outcomes, Question
 from happy.split.pickled import NotTold, pack, pack_each, pack_error, unpack
 from happy.split.queries import Query
@@ -30,7 +31,10 @@ _questions = msgspec.msgpack.Decoder(list[Question]).decode
 
 
 class Counterpart:
-    """Serves one front from a stream; ``send`` and ``soon`` as ``FrontStream`` has them."""
+    """Serves one front from a stream.
+
+    ``send`` sends a message, ``soon`` is ``Stream.soon``.
+    """
 
     def __init__(
         self, stream: Stream, queries: Mapping[str, Query], send: Send, soon: Soon

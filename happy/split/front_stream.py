@@ -14,7 +14,7 @@ import msgspec
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
-from happy.answers import Waiter
+from happy.answers import Soon, Waiter
 from happy.app import BlobReader, BlobWriter, Definition
 from happy.codec import EventDecoder, encode
 from happy.errors import Busy, DefinitionError, HappyError, TooLarge
@@ -28,7 +28,6 @@ from happy.split.queries import queries_of
 log = Logger()
 
 Send = Callable[[Kind, bytes], None]
-Soon = Callable[[Callable[[], None]], object]
 
 _encode = msgspec.msgpack.Encoder().encode
 _outcomes = msgspec.msgpack.Decoder(Outcomes).decode

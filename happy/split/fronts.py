@@ -84,8 +84,8 @@ class Front:
                 raise
         self._state = "starting"
         link = self._link = Link(ours, fronts.reactor, self._received, self._lost)
-        soon = partial(fronts.reactor.callLater, 0)
-        self._counterpart = Counterpart(fronts.stream, fronts.queries, link.send, soon)
+        stream = fronts.stream
+        self._counterpart = Counterpart(stream, fronts.queries, link.send, stream.soon)
         link.send(Kind.ORDER, _encode(order))
 
     def await_ready(self, until_s: float) -> None:
