@@ -18,7 +18,7 @@ from conftest import CI, need
 
 CONF = Path(__file__).parent.parent / "conf"
 NAME = "numbers.example"
-WAIT_S_MAX = 20
+WAIT_S_MAX = 60
 
 # Beside the numbers: an answer that shows what a proxy made of a request.
 ECHO = '''

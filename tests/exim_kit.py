@@ -55,7 +55,7 @@ def exim(*, happy: int, smarthost: int) -> Iterator[Exim]:
         one = Exim(make(folder, root), free_port())
         changes = {
             "daemon_smtp_ports = 25": f"daemon_smtp_ports = {one.port}\n"
-            "local_interfaces = 127.0.0.1\nhost_lookup =",
+            "local_interfaces = 127.0.0.1\nhost_lookup =\nnotifier_socket =",
             "port = 2525": f"port = {happy}",
             BY_DNS: BY_ROUTE.format(port=smarthost),
             NO_ADDRESS: "",

@@ -93,10 +93,19 @@ class Ledger:
 
 
 def content_of(name: str) -> bytes:
-    """Return a message; how large it is depends on its number: 100 bytes to 200 kB."""
+    """Return a message; how large it is depends on its number: 100 bytes to 200 kB.
+
+    It has all that a client would add, so that it is the same whenever it is brought.
+    """
     number = int(name.rpartition("-")[2])
     size = number * 7919 % 70_000 if number % 5 else 200_000 - number
-    head = f"Subject: {name}\nFrom: {FROM}\nDate: Mon, 30 Nov 2026 06:00:00 +0000\n\n"
+    fields = (
+        f"Subject: {name}",
+        f"From: {FROM}",
+        "Date: Mon, 30 Nov 2026 06:00:00 +0000",
+        f"Message-ID: <{name}@example.org>",
+    )
+    head = "\n".join((*fields, "", ""))
     return head.encode() + b"".join(b"%067d\n.\n" % line for line in range(size // 70))
 
 

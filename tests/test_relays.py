@@ -18,10 +18,11 @@ from ledger_kit import DIRECT, TAKEN, Ledger, bring, by_smtplib, content_of
 from lossy_proxy import LossyProxy
 from opensmtpd_kit import opensmtpd
 from postfix_kit import postfix
+from sendmail_kit import sendmail
 
-RELAYS = {"postfix": postfix, "exim": exim, "opensmtpd": opensmtpd}
+RELAYS = {"postfix": postfix, "exim": exim, "opensmtpd": opensmtpd, "sendmail": sendmail}
 SENDERS = (*DIRECT, *RELAYS)
-MESSAGES = int(os.environ.get("HAPPY_MAIL_MESSAGES", "72")) // len(SENDERS)  # of each sender
+MESSAGES = int(os.environ.get("HAPPY_MAIL_MESSAGES", "70")) // len(SENDERS)  # of each sender
 KILLS = MESSAGES // 2
 KILL_EACH_S = 1
 EVERY = 10
