@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from happy.app import Definition
+from happy.bulk import Happened
 from happy.codec import EventDecoder, settings_from_bytes
 from happy.context import Context, seed_of
 from happy.digest import hexdigest
@@ -30,7 +31,6 @@ from happy.event import (
     Configured,
     Entry,
     FailedOutcome,
-    Happened,
     Mail,
     MailAcknowledged,
     Outcome,

@@ -22,8 +22,9 @@ from typing import Final, TypeVar
 from attrs import frozen
 
 from happy.apply import Machine
+from happy.bulk import Happened
 from happy.errors import HappyError
-from happy.event import Entry, Happened, Outcome
+from happy.event import Entry, Outcome
 
 H = TypeVar("H", bound=Happened)
 

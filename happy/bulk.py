@@ -15,14 +15,30 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from happy.event import Happened, Retired
+from happy.event import Retired
 from happy.strict_twin import strict_twin
 
 _ARRAY_32: Final = b"\xdd"
+
+
+class Happened(Protocol):
+    """What an entry says when its place and moment are known besides."""
+
+    @property
+    def event(self) -> object:
+        """What happened."""
+
+    @property
+    def key(self) -> str | None:
+        """The peer's idempotency key, if any."""
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """A digest of the peer's request, if it had a key."""
 
 
 class BulkReader:

@@ -18,9 +18,9 @@ import cattrs
 import msgspec
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 
-from happy.bulk import BulkReader
+from happy.bulk import BulkReader, Happened
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
-from happy.event import Entry, Happened, Retired, event_meta
+from happy.event import Entry, Retired, event_meta
 from happy.reading import MISFITS, Readers
 from happy.strict_json import decode_json
 from happy.unreadable import Faults

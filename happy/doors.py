@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -14,7 +15,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
-from twisted.names.client import createResolver
+from twisted.names.client import Resolver, createResolver
 from twisted.web.client import Agent
 
 from happy.app import App
@@ -30,9 +31,11 @@ from happy.wire.access import AccessLog
 from happy.wire.call_out import CallOut, fetch_text
 from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
+from happy.wire.dns_lookup import DnsLookup
 from happy.wire.http import site_for
 from happy.wire.lmtp import LmtpFactory
 from happy.wire.logins import Logins
+from happy.wire.mail_checks import MailChecks
 from happy.wire.mta_sts import POLICY_BYTES_MAX, StsHops
 from happy.wire.mx import MxHops
 from happy.wire.next_hop import NextHops, Smarthost
@@ -42,6 +45,8 @@ from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
 from happy.wire.trust import Trust
 from happy.wire.xforward import Relays
+
+RESOLV_CONF: Final = "/etc/resolv.conf"
 
 
 class DoorFactory(Protocol):
@@ -139,20 +144,22 @@ class MailDoors:
         self._certificate = None if mail.certificate is None else Certificate(mail.certificate)
         self._shared: dict[tuple[str, str], tuple[Door, MailFactory]] = {}
 
-    def door(self, kind: str, endpoint: MailEndpoint, app: App, limits: Limits) -> Door:
+    def door(self, kind: str, endpoint: MailEndpoint, app: App, config: AppConfig) -> Door:
         """Return the door at a place, with an application behind it besides those there were."""
+        checks = self._checks_of(endpoint, config.limits)
         place = kind, str(endpoint)
         if place in self._shared:
             door, factory = self._shared[place]
-            factory.homes.add(app, limits)
+            factory.homes.add(app, config.limits, checks)
             return door
         factory = (LmtpFactory if kind == "lmtp" else MailFactory)(
             app,
-            limits=limits,
+            limits=config.limits,
             clock=self._reactor,
             hostname=self._mail.hostname,
             certificate=self._certificate,
-            trust=self._trust(endpoint, limits),
+            trust=self._trust(endpoint, config.limits),
+            checks=checks,
         )
         door = Door(kind, str(endpoint), factory)
         if endpoint.can_be_shared:
@@ -166,6 +173,20 @@ class MailDoors:
             logins = Logins(self._mail.users, aside, limits.smtp_auth_checks_max)
         return Trust(endpoint.trust, endpoint.proxied, Relays(self._mail.relays), logins)
 
+    def _checks_of(self, endpoint: MailEndpoint, limits: Limits) -> MailChecks | None:
+        if not endpoint.check:
+            return None
+        reactor = self._reactor
+        return MailChecks(
+            endpoint.check,
+            dns=DnsLookup(Resolver(RESOLV_CONF), reactor, limits),
+            clock=reactor,
+            now_s=time.time,
+            aside=partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+            limits=limits,
+            host=self._mail.hostname,
+        )
+
 
 def doors_of(
     app: App, config: AppConfig, mail_doors: MailDoors, reactor: Any, access_log: AccessLog | None
@@ -176,7 +197,7 @@ def doors_of(
         site = site_for(app, limits=config.limits, reactor=reactor, access_log=access_log)
         doors.append(Door("http", str(endpoint), site))
     for kind, endpoints in (("smtp", config.smtp), ("lmtp", config.lmtp)):
-        doors += [mail_doors.door(kind, endpoint, app, config.limits) for endpoint in endpoints]
+        doors += [mail_doors.door(kind, endpoint, app, config) for endpoint in endpoints]
     return doors
 
 

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from happy.errors import DefinitionError, HappyError
+from happy.facts import UNCHECKED, Facts
 from happy.moments import moment
 from happy.values import check_immutable
 
@@ -131,22 +132,6 @@ class Entry:
         return moment(self.time_ns)
 
 
-class Happened(Protocol):
-    """What an entry says when its place and moment are known besides."""
-
-    @property
-    def event(self) -> object:
-        """What happened."""
-
-    @property
-    def key(self) -> str | None:
-        """The peer's idempotency key, if any."""
-
-    @property
-    def fingerprint(self) -> bytes | None:
-        """A digest of the peer's request, if it had a key."""
-
-
 class Reply(msgspec.Struct, frozen=True, array_like=True, tag="reply", gc=False):
     """The outcome of a handler that returned."""
 
@@ -245,6 +230,7 @@ class Mail:
     ``content`` is the whole message with CRLF line ends (a ``Blob`` when large), ``header`` its
     header section. ``options`` are the parameters of MAIL, ``recipient_options`` of each RCPT,
     ``forwarded`` what a relay tells of its client, ``via`` who told of ``peer``, ``login`` a user.
+    ``host`` is who took it, ``checked`` what was looked up about it, if anything was.
     """
 
     reverse_path: str
@@ -262,6 +248,13 @@ class Mail:
     acknowledged: tuple[tuple[int, bytes], ...] = ()
     via: str = ""
     login: str = ""
+    host: str = ""
+    checked: Facts | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What was looked up about it: SPF, DKIM, DMARC, ARC; all empty when nothing was."""
+        return self.checked or UNCHECKED
 
     @property
     def size(self) -> int:

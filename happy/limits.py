@@ -96,6 +96,15 @@ class Limits:
     mail_unacknowledged_s: int = _bound(432_000)  # five days: as long as Postfix sends it again
     mail_acknowledged_within_s: int = _bound(60)  # then what a crash may forget is in the journal
 
+    # Checks of mail, and the DNS that they ask.
+    mail_check_timeout_s: int = _bound(20)  # for all of a message; RFC 7208 section 4.6.4 asks so
+    mail_lookups_max: int = _bound(100)  # for one message; SPF alone may need fifty
+    mail_signatures_max: int = _bound(10)  # of DKIM that are looked at; the first ones
+    dns_lookups_max: int = _bound(200)  # at once; each takes a socket
+    dns_answer_chars_max: int = _bound(4 * KIB)  # a longer one counts as none; ten times any need
+    dns_cache_answers_max: int = _bound(10_000)  # remembered; about 5 MB
+    dns_cache_s_max: int = _bound(3_600)  # however long an answer says that it is true
+
     # Mail out (RFC 5321 section 4.5.4.1).
     outbox_deliveries_max: int = _bound(10)  # at once, to one destination
     mail_out_connections_max: int = _bound(100)  # at once, to all; ten that are stuck are too few

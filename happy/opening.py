@@ -15,10 +15,11 @@ from happy.accepting import Acceptance
 from happy.app import Definition
 from happy.apply import Machine
 from happy.applying import NOTE_BYTES, Applying, Note, Suspect
+from happy.bulk import Happened
 from happy.codec import EventDecoder
 from happy.collecting import collecting_seldom
 from happy.errors import Ambiguous, Corrupt, DeadlyEvent, Diverged, NotAJournal, UnknownEvent
-from happy.event import Entry, Happened, Outcome
+from happy.event import Entry, Outcome
 from happy.inline_core import Core, InlineCore
 from happy.journal.appender import Appender, create_journal
 from happy.journal.disk import Disk

@@ -157,12 +157,14 @@ class Door:
         level="untrusted",
         proxied=False,
         run_aside=maybeDeferred,
+        checks=None,
+        clock=None,
         **limits,
     ):
         limits = Limits(**limits)
         logins = Logins(USERS, run_aside, limits.smtp_auth_checks_max)
         trust = Trust(level, proxied, Relays(relays), logins if level == "submission" else None)
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.stream = FakeStream(held=held)
         self.app = FakeApp("lists", self.stream, domains=domains)
         self.factory = (LmtpFactory if lmtp else MailFactory)(
@@ -172,6 +174,7 @@ class Door:
             hostname="mx.lists.example",
             certificate=certificate,
             trust=trust,
+            checks=checks,
         )
 
     @property

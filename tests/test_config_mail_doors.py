@@ -79,6 +79,17 @@ def test_what_is_no_mail_endpoint_is_told(tmp_path, door, sentence):
         assert all(line.startswith("5: apps.lists.smtp") for line in found)
 
 
+def test_what_is_looked_up_about_mail_is_said_of_each_door(tmp_path):
+    """Nothing unless a table says so; two doors may look up different things."""
+    doors = 'smtp = [{ listen = "tcp:25", check = ["dkim", "spf"] }, "tcp:2525"]'
+    (app,) = read(tmp_path, doors).apps
+    assert [door.check for door in app.smtp] == [("spf", "dkim"), ()]
+    (complaint,) = complaints(tmp_path, 'smtp = { listen = "tcp:25", check = ["dkmi"] }')
+    assert "expected spf, dkim, dmarc, arc, not 'dkmi' (did you mean dkim?)" in complaint
+    submission = 'smtp = { listen = "tcp:587", trust = "submission", check = ["spf"] }'
+    assert any("leave check out" in one for one in complaints(tmp_path, submission))
+
+
 def test_the_web_has_no_trust(tmp_path):
     """A table is for mail alone."""
     (line,) = complaints(tmp_path, 'http = { listen = "tcp:80" }\nsmtp = "tcp:25"')

@@ -9,6 +9,7 @@ from typing import Any, Final, NewType
 import attrs
 from attrs import frozen
 
+from happy.config.checks import Checks, read_checks
 from happy.config.endpoints import Endpoint, server_endpoint
 from happy.config.lines import KeyPath
 from happy.config.reader import ConfigReader, did_you_mean
@@ -25,6 +26,8 @@ class MailEndpoint(Endpoint):
 
     trust: Level = "untrusted"
     proxied: bool = False
+    check: tuple[str, ...] = ()
+    """What is looked up about the mail that comes here; see ``happy.wire.mail_checks``."""
 
     @property
     def has_tls(self) -> bool:
@@ -42,6 +45,7 @@ _Door = NewType("_Door", MailEndpoint)
 class _Table:
     listen: MailEndpoint
     trust: Level = "untrusted"
+    check: Checks | None = None
 
 
 def read_mail_doors(reader: ConfigReader) -> None:
@@ -55,7 +59,9 @@ def read_mail_doors(reader: ConfigReader) -> None:
         if not isinstance(value, dict):
             return listen(value, None)
         table: _Table = converter.structure(value, _Table)
-        return attrs.evolve(table.listen, trust=table.trust)
+        if table.check and table.trust == "submission":
+            raise ValueError("trust submission is for users, who log in: leave check out")
+        return attrs.evolve(table.listen, trust=table.trust, check=table.check or ())
 
     def doors(value: Any, _: Any) -> tuple[MailEndpoint, ...]:
         if isinstance(value, str | dict):
@@ -66,6 +72,7 @@ def read_mail_doors(reader: ConfigReader) -> None:
         return found
 
     converter.register_structure_hook(MailEndpoint, listen)
+    converter.register_structure_hook(Checks, read_checks)
     converter.register_structure_hook_func(lambda kind: kind is Level, _level)
     converter.register_structure_hook(_Door, door)
     converter.register_structure_hook(MailDoors, doors)

@@ -309,8 +309,8 @@ def _endpoints(order: Order) -> tuple[Endpoint, ...]:
 
 def _mail_endpoints(order: Order, kind: str) -> tuple[MailEndpoint, ...]:
     return tuple(
-        MailEndpoint(endpoint, trust=trust, proxied=proxied)
-        for (of, endpoint, _), (trust, proxied) in zip(order.doors, order.trust, strict=True)
+        MailEndpoint(endpoint, trust=trust, proxied=proxied, check=check)
+        for (of, endpoint, _), (trust, proxied, check) in zip(order.doors, order.trust, strict=True)
         if of == kind
     )
 

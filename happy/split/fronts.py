@@ -319,8 +319,8 @@ class Fronts:
             certificate=None if certificate is None else str(certificate.absolute()),
             relays=container.mail.relays,
             trust=[
-                *(("untrusted", False) for _ in config.http),
-                *((each.trust, each.proxied) for each in (*config.smtp, *config.lmtp)),
+                *(("untrusted", False, ()) for _ in config.http),
+                *((each.trust, each.proxied, each.check) for each in (*config.smtp, *config.lmtp)),
             ],
             users={name: str(kept) for name, kept in container.mail.users.items()},
         )

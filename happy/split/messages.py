@@ -79,8 +79,8 @@ class Order(msgspec.Struct, frozen=True):
     access_file: str | None
     certificate: str | None = None
     relays: tuple[str, ...] = ()
-    trust: list[tuple[Literal["untrusted", "relay", "submission"], bool]] = []
-    """Of each door: whom it faces, and whether through a proxy; see ``happy.wire.trust``."""
+    trust: list[tuple[Literal["untrusted", "relay", "submission"], bool, tuple[str, ...]]] = []
+    """Of each door: whom it faces, whether through a proxy, and what it looks up about mail."""
     users: dict[str, str] = {}
 
 

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from happy.message import parse_header
+from happy.wire.dkim_body import BodyHash
+from happy.wire.dkim_fields import relaxed
 
 RSA_BITS_MIN: Final = 1024  # RFC 8301: verifiers take no less
 _HEADER_BYTES_MAX: Final = 1024 * 1024  # whatever has more before its body is signed as it is
@@ -36,8 +38,6 @@ _SIGNED_ONCE_MORE: Final = (b"from", b"to", b"cc", b"subject", b"date", b"messag
 """Named once more than they are there, so that nobody can add another (section 5.4.2)."""
 
 _FIELD: Final = re.compile(rb"(?m)^([!-9;-~]+)[ \t]*:((?:.*\r\n)(?:[ \t].*\r\n)*)")
-_SPACES: Final = re.compile(rb"[ \t]+")
-_TRAILING: Final = re.compile(rb"[ \t]+(?=\r\n)")
 
 Key = RSAPrivateKey | Ed25519PrivateKey
 
@@ -73,8 +73,8 @@ class Signer:
                 b64encode(body_hash),
             )
         )
-        signed = b"".join(_relaxed(*each) for each in chosen if each[1])
-        signed += _relaxed(b"dkim-signature", value + b"\r\n").removesuffix(b"\r\n")
+        signed = b"".join(relaxed(*each) for each in chosen if each[1])
+        signed += relaxed(b"dkim-signature", value + b"\r\n").removesuffix(b"\r\n")
         return b"DKIM-Signature:" + value + _folded(b64encode(self._signature(signed))) + b"\r\n"
 
     def _signature(self, data: bytes) -> bytes:
@@ -106,7 +106,7 @@ def signatures(signers: Sequence[Signer], blocks: Iterable[bytes], at_s: int) ->
     ``blocks`` are the message as it goes out (``happy.wire.smtp_data.as_sent``). Empty when its
     author is of another domain, or cannot be told.
     """
-    header, body = bytearray(), _BodyHash()
+    header, body = bytearray(), BodyHash()
     ended = False
     for block in blocks:
         if ended:
@@ -127,45 +127,10 @@ def signatures(signers: Sequence[Signer], blocks: Iterable[bytes], at_s: int) ->
     (domain,) = domains
     fields = [(name.lower(), value) for name, value in _FIELD.findall(bytes(header))]
     digest = body.digest()
+    assert digest is not None
     return b"".join(
         signer.field_of(fields, digest, at_s) for signer in signers if signer.signs_for(domain)
     )
-
-
-class _BodyHash:
-    """The hash of a body, relaxed (section 3.4.4): spaces fewer, empty lines at the end gone."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._rest = b""
-        self._empty_lines = 0
-
-    def update(self, block: bytes) -> None:
-        """Take in more of it."""
-        data = self._rest + block
-        end = data.rfind(b"\r\n") + 2
-        if end < 2:
-            self._rest = data
-            return
-        self._rest = data[end:]
-        self._add(_TRAILING.sub(b"", _SPACES.sub(b" ", data[:end])))
-
-    def digest(self) -> bytes:
-        """Return the hash of all there was."""
-        if self._rest:
-            self._add(_TRAILING.sub(b"", _SPACES.sub(b" ", self._rest + b"\r\n")))
-            self._rest = b""
-        return self._hash.digest()
-
-    def _add(self, lines: bytes) -> None:
-        """Add whole lines; empty ones only when another follows."""
-        kept = lines.rstrip(b"\r\n")
-        empty = (len(lines) - len(kept)) // 2
-        if not kept:
-            self._empty_lines += empty
-            return
-        self._hash.update(b"\r\n" * self._empty_lines + kept + b"\r\n")
-        self._empty_lines = empty - 1
 
 
 def _chosen(fields: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -179,11 +144,6 @@ def _chosen(fields: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         if name in _SIGNED_ONCE_MORE:
             chosen.append((name, b""))
     return chosen
-
-
-def _relaxed(name: bytes, value: bytes) -> bytes:
-    unfolded = _SPACES.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
-    return name + b":" + unfolded + b"\r\n"
 
 
 def _folded(text: bytes) -> bytes:

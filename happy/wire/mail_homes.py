@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from happy.app import App
 from happy.limits import Limits
 from happy.wire.address import Address, canonical_domain
+from happy.wire.mail_checks import MailChecks
 
 _OF_A_DOOR: Final = [field.name for field in attrs.fields(Limits) if field.name.startswith("smtp_")]
 
@@ -21,6 +22,7 @@ class MailHome:
     app: App
     limits: Limits
     domains: tuple[str, ...]
+    checks: MailChecks | None = None
 
 
 class MailHomes:
@@ -32,9 +34,10 @@ class MailHomes:
         self._homes: list[MailHome] = []
         self._of_domain: dict[str, MailHome] = {}
 
-    def add(self, app: App, limits: Limits) -> None:
+    def add(self, app: App, limits: Limits, checks: MailChecks | None = None) -> None:
         """Take an application in; ``ValueError`` for a domain that is none, or not its alone."""
-        home = MailHome(app, limits, tuple(canonical_domain(domain) for domain in app.domains))
+        domains = tuple(canonical_domain(domain) for domain in app.domains)
+        home = MailHome(app, limits, domains, checks)
         for domain in home.domains:
             other = self._of_domain.setdefault(domain, home)
             if other is not home:

@@ -13,10 +13,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
 from happy.app import App
+from happy.event import Mail
 from happy.limits import Limits
 from happy.wire import smtp_reply as say
 from happy.wire.certificate import Certificate
-from happy.wire.mail_homes import MailHomes
+from happy.wire.mail_checks import MailChecks, client_of
+from happy.wire.mail_homes import MailHome, MailHomes
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
 from happy.wire.trust import Trust
@@ -30,10 +32,11 @@ SWEEP_S: Final = 1  # how late a timeout may be; one call for all sessions, not 
 class MailFactory(ServerFactory):
     """Makes the sessions of one mail door.
 
-    ``app`` is asked about recipients and takes the messages, ``limits`` are its own, and
-    ``homes`` takes in others besides. ``clock`` tells the time, ``hostname`` is how the door calls
-    itself; with a ``certificate`` it offers TLS, and ``trust`` says whom it faces. Raises
-    ``ValueError`` for a domain of the application that is no domain.
+    ``app`` is asked about recipients and takes the messages, ``limits`` are its own, ``checks``
+    look at its messages before they become events, and ``homes`` takes in others besides. ``clock``
+    tells the time, ``hostname`` is how the door calls itself; with a ``certificate`` it offers TLS,
+    and ``trust`` says whom it faces. Raises ``ValueError`` for a domain of the application that is
+    none.
     """
 
     session: ClassVar[type[SmtpSession]] = SmtpSession
@@ -49,9 +52,10 @@ class MailFactory(ServerFactory):
         hostname: str,
         certificate: Certificate | None = None,
         trust: Trust | None = None,
+        checks: MailChecks | None = None,
     ) -> None:
         self.homes = MailHomes()
-        self.homes.add(app, limits)
+        self.homes.add(app, limits, checks)
         self.trust = trust or Trust()
         self._bounds = self.homes.limits, self.trust.bounds(self.homes.limits)
         self.certificate = certificate
@@ -82,6 +86,13 @@ class MailFactory(ServerFactory):
         if self._bounds[0] is not widest:  # one more application
             self._bounds = widest, self.trust.bounds(widest)
         return self._bounds[1]
+
+    def look_at(self, mail: Mail, home: MailHome) -> Deferred[Mail]:
+        """Fire with a message for an application, and with what its checks found out."""
+        assert home.checks is not None
+        client = client_of(mail, relayed=not mail.via and self.trust.believes(mail.peer))
+        looking = home.checks.look_at(mail, client, home.app.open_blob)
+        return Deferred.fromCoroutine(looking)
 
     def admit(self, session: SmtpConnection) -> Reply | None:
         """Take a session into account by the peer it has; return why it cannot stay."""

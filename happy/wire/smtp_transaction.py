@@ -15,6 +15,7 @@ from happy.app import exchange
 from happy.errors import HappyError
 from happy.event import Blob, Exchange, Mail, MailAcknowledged
 from happy.limits import Limits
+from happy.trace import protocol_of
 from happy.unacknowledged import Placed, copy_of
 from happy.wire import smtp_reply as say
 from happy.wire.address import (
@@ -286,7 +287,9 @@ class SmtpTransaction(SmtpArrival):
             content=content,
             peer=self.peer,
             helo=self._client.get("HELO") or self._peer_name.decode("ascii"),
-            protocol=self._protocol_of(envelope),
+            protocol=protocol_of(
+                self.protocol_name, utf8=envelope.utf8, tls=self.secure, login=bool(self.login)
+            ),
             tls=self.secure,
             options=envelope.options,
             recipient_options=self._options_of(envelope),
@@ -294,7 +297,13 @@ class SmtpTransaction(SmtpArrival):
             sha256=message.sha256,
             via=self.via,
             login=self.login,
+            host=self.host.decode("ascii"),
         )
+        if home.checks is None or self.login:
+            return self._take(mail, envelope, home)
+        return self.factory.look_at(mail, home).addCallback(self._take, envelope, home)
+
+    def _take(self, mail: Mail, envelope: Envelope, home: MailHome) -> Deferred[Reply]:
         return self._submit(home, mail).addCallback(self._placed, mail, envelope)
 
     def _placed(self, seqs: tuple[int, ...], mail: Mail, envelope: Envelope) -> Reply:
@@ -318,15 +327,6 @@ class SmtpTransaction(SmtpArrival):
             if any(every.values())
             else ()
         )
-
-    def _protocol_of(self, envelope: Envelope) -> str:
-        """Return what a Received field says after ``with`` (RFC 3848, RFC 6531 section 4.3)."""
-        name = self.protocol_name
-        if envelope.utf8:
-            name = "UTF8LMTP" if name == "LMTP" else "UTF8SMTP"
-        if name != "SMTP":
-            name += ("S" if self.secure else "") + ("A" if self.login else "")
-        return name
 
     def taken(self, envelope: Envelope, seq: int) -> Reply:
         """Return the reply to a message that is durable."""
