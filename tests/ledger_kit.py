@@ -13,7 +13,7 @@ from collections.abc import Callable
 from urllib.request import urlopen
 
 from conftest import need
-from edge_kit import wait_until
+from edge_kit import free_port, wait_until
 from mail_kit import shown
 
 FROM, TO = "ann@example.org", "post@lists.example"
@@ -55,21 +55,26 @@ data = "data"
 [apps.ledger]
 app = "ledger_app:Ledger"
 http = "tcp:0:interface=127.0.0.1"
-smtp = "tcp:{port}:interface=127.0.0.1"
+smtp = [
+  "tcp:{port}:interface=127.0.0.1",
+  {{ listen = "tcp:{relay_port}:interface=127.0.0.1", trust = "relay" }},
+]
 domains = ["lists.example"]
 [mail]
 hostname = "mx.lists.example"
+relays = ["127.0.0.1"]
 [log]
 access = "off"
 """
 
 
 class Ledger:
-    """A container with the ledger; ``port`` takes mail."""
+    """A container with the ledger; ``port`` faces anybody, ``relay_port`` mail servers."""
 
-    def __init__(self, container, port: int) -> None:
-        self.house = container(CONFIG.format(port=port))
-        self.port = port
+    def __init__(self, container) -> None:
+        self.port = free_port()
+        self.relay_port = free_port()
+        self.house = container(CONFIG.format(port=self.port, relay_port=self.relay_port))
         (self.house.folder / "ledger_app.py").write_text(APP)
 
     @property

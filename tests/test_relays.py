@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from edge_kit import free_port, wait_until
+from edge_kit import wait_until
 from exim_kit import exim
 from ledger_kit import DIRECT, TAKEN, Ledger, bring, by_smtplib, content_of
 from lossy_proxy import LossyProxy
@@ -112,7 +112,7 @@ def through(relay, name: str, wait_for_turn=lambda _number: None) -> list[int]:
 @pytest.fixture
 def ledger(container, forkers):
     """A container with the ledger, serving; it starts in a moment."""
-    made = Ledger(container, free_port())
+    made = Ledger(container)
     made.house.spawn = forkers().fork
     made.house.start()
     return made
@@ -144,7 +144,7 @@ def test_each_clients_and_servers_mail_comes_once_though_the_container_is_killed
             places.append(bring(name, ledger.port, message))
         return places
 
-    with relays(dict.fromkeys(RELAYS, ledger.port), sink) as servers:
+    with relays(dict.fromkeys(RELAYS, ledger.relay_port), sink) as servers:
 
         def relay_all(name: str) -> list[int]:
             return through(servers[name], name, killer.wait_for_turn)
@@ -167,7 +167,7 @@ def test_each_clients_and_servers_mail_comes_once_though_the_container_is_killed
 
 def test_every_server_sends_again_what_it_has_no_answer_to_and_it_is_one_event(ledger, sink):
     """Promise 5: every tenth 250 is swallowed; each server's own retries bring no message twice."""
-    ways = {name: LossyProxy(lambda: ledger.port, EVERY) for name in RELAYS}
+    ways = {name: LossyProxy(lambda: ledger.relay_port, EVERY) for name in RELAYS}
     try:
         with relays({name: way.port for name, way in ways.items()}, sink) as servers:
             senders = [Sender(name, lambda name: through(servers[name], name)) for name in RELAYS]
