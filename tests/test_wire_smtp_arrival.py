@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 
+from certificate_kit import make_certificate
+from happy.wire.certificate import Certificate
 from happy.wire.xclient import parse_xclient
 from smtp_kit import Door
 from test_wire_proxy_header import BAD, BEHIND, BYTES_MAX, V4, binary
@@ -323,3 +325,19 @@ def test_attributes_are_read_in_one_form():
         "NAME": "",
         "LOGIN": "a+b",
     }
+
+
+def test_what_was_told_in_the_clear_is_forgotten_under_tls(tmp_path):
+    """STARTTLS forgets the client and his login like all else: anybody could have told of them."""
+    make_certificate(tmp_path / "mx.pem")
+    door = relay(certificate=Certificate(tmp_path / "mx.pem"))
+    peer = door.connect().greet()
+    peer.say(TOLD + b" LOGIN=ann")
+    assert peer.say(b"STARTTLS").startswith("220 2.0.0 ")
+    assert peer.say(b"MAIL FROM:<a@s.example>").startswith("503 5.5.1 Say hello")
+    peer.greet().mail()
+    peer.say(b"XCLIENT ADDR=198.51.100.8")
+    peer.greet().mail()
+    before, after = door.mails
+    assert (before.peer, before.via, before.login, before.forwarded) == (PROXY, "", "", ())
+    assert (after.peer, after.via, after.tls) == ("198.51.100.8", PROXY, True)

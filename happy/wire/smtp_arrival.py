@@ -29,6 +29,8 @@ class SmtpArrival(SmtpConnection):
         self.login = ""
         self.believed = False
         """Whether the server at the other end may tell of its client."""
+        self._client: dict[str, str] = {}
+        self._came_as = "", ""
 
     def arrived(self) -> None:
         """Greet the peer, once it is known who that is."""
@@ -67,6 +69,7 @@ class SmtpArrival(SmtpConnection):
 
     def _come_in(self) -> None:
         trust = self.factory.trust
+        self._came_as = self.peer, self.via
         # Decided once: what XCLIENT tells is not to give the right to tell it.
         self.believed = (bool(self.peer) or not self.via) and trust.believes(self.peer)
         refusal = self.factory.admit(self)
@@ -81,7 +84,14 @@ class SmtpArrival(SmtpConnection):
             clock.callLater(0, clock.callLater, 0, self.greet)
 
     def become(self, told: dict[str, str]) -> None:
-        """Take another peer's place, as far as XCLIENT told of it."""
-        self.via = self.via or self.peer or "unix"
-        self.peer = told.get("ADDR", self.peer)
-        self.login = told.get("LOGIN", self.login)
+        """Take another peer's place, as far as XCLIENT told of it; what it told before stays."""
+        peer, via = self._came_as
+        self._client |= told
+        self.peer, self.via = self._client.get("ADDR", peer), via or peer or "unix"
+        self.login = self._client.get("LOGIN", "")
+
+    def be_oneself(self) -> None:
+        """Forget what anybody has told of the peer, and who has logged in."""
+        self._client = {}
+        self.peer, self.via = self._came_as
+        self.login = ""

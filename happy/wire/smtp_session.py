@@ -145,6 +145,7 @@ class SmtpSession(SmtpAuth):
         self.transport.startTLS(certificate.options())
         self.secure = True
         self._peer_name = b""
+        self.be_oneself()
         self.begin_anew()
         return None
 
@@ -175,7 +176,6 @@ class SmtpSession(SmtpAuth):
         except ValueError as error:
             return Reply(501, "5.5.4", str(error))
         self.become(told)
-        self._client |= told
         self.begin_anew()
         self._peer_name = self._client.get("HELO", "").encode("ascii")
         self.greet()

@@ -68,7 +68,6 @@ class SmtpTransaction(SmtpArrival):
         self._envelope: Envelope | None = None
         self._peer_name = b""
         self._forwarded: dict[str, str] = {}
-        self._client: dict[str, str] = {}
         self._commands = 0
         self._messages = 0
 
