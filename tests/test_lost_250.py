@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from edge_kit import free_port
+from edge_kit import free_port, wait_until
 from lossy_proxy import LossyProxy
-from mail_kit import LISTS, entries
+from mail_kit import LISTS, entries, shown, swaks
 
 EVERY = 10
 TO = "dev-subscribe@lists.example"
@@ -86,3 +86,15 @@ def test_the_same_bytes_on_purpose_are_two_messages(house, port):
     first, second = deliver(port, 7), deliver(port, 7)
     assert first != second
     assert subjects(house) == [7, 7]
+
+
+def test_swaks_that_hangs_up_behind_the_dot_brings_it_again_as_the_same(house, port, tmp_path):
+    """Swaks drops the connection after the dot; its second try hears where the first one is."""
+    letter = tmp_path / "letter"
+    letter.write_text("Subject: 7\nMessage-ID: <7@example.org>\n\nx\n")
+    words = ("--from", "ann@example.org", "--to", TO, "--data", f"@{letter}")
+    swaks(port, *words, "--drop-after-send", "DOT")
+    wait_until(lambda: subjects(house) == [7], "the message is taken")
+    (seq,) = [e["seq"] for e in shown(house.data / "lists") if e["type"] == "happy.Mail"]
+    assert f"250 2.0.0 Ok lists/{seq}\n" in swaks(port, *words)
+    assert subjects(house) == [7]

@@ -34,6 +34,7 @@ SHOWN = {
     "a retransmission after a lost 250 is one event with the same position": [
         "test_retransmission.test_a_copy_has_the_place_of_the_message",
         "test_retransmission.test_a_copy_is_applied_once_whatever_happens_between",
+        "test_lost_250.test_swaks_that_hangs_up_behind_the_dot_brings_it_again_as_the_same",
         "test_relays.test_every_server_sends_again_what_it_has_no_answer_to_and_it_is_one_event",
     ],
     "the same bytes after an observed 250 are two events": [
