@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from happy.app import App
 from happy.event import Exchange
 from happy.limits import Limits
+from happy.return_paths import ReturnPaths
 from happy.wire.smtp import MailFactory
 
 SESSION_BYTES_MAX = 12_000
@@ -34,6 +35,7 @@ class CommitAtOnce:
     """A stream that has no journal: every event has its place at once."""
 
     seq = 0
+    return_paths = ReturnPaths()
 
     def submit(self, event: object, _exchange: Exchange) -> Deferred[tuple[int, ...]]:
         """Give each recipient's message the next place."""

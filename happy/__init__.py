@@ -33,6 +33,7 @@ from happy.routes import MailRoutes
 from happy.row import row
 from happy.schedule import every
 from happy.state import state, table
+from happy.system_events import MailBounced, MailUnsuppressed
 from happy.table import Table
 from happy.upcast import upcast
 
@@ -52,11 +53,13 @@ __all__ = [
     "HappyError",
     "HttpRoutes",
     "Mail",
+    "MailBounced",
     "MailDelayed",
     "MailFailed",
     "MailRoutes",
     "MailSending",
     "MailSent",
+    "MailUnsuppressed",
     "Mailbox",
     "Refused",
     "SendMail",

@@ -18,7 +18,6 @@ import attrs
 from happy.errors import DefinitionError
 from happy.event import (
     ANY_VERSION,
-    SYSTEM_EVENTS,
     Blob,
     Configured,
     Entry,
@@ -32,9 +31,11 @@ from happy.event import (
 )
 from happy.http_routes import HttpRoutes
 from happy.purity import check_pure
+from happy.return_paths import ReturnPaths
 from happy.routes import MailRoutes, check_handler
 from happy.schedule import Schedule, schedules_of
 from happy.state import is_state, rows_of
+from happy.system_events import SYSTEM_EVENTS
 from happy.upcast import check_upcasters, upcasters_of
 
 P = ParamSpec("P")
@@ -98,6 +99,10 @@ class StreamPort(Protocol):
 
     def open_blob(self, blob: Blob) -> BlobReader:
         """Open a stored body; ``FileNotFoundError`` when it is not there."""
+
+    @property
+    def return_paths(self) -> ReturnPaths:
+        """What knows the return paths of happy's own again."""
 
 
 class handles:  # noqa: N801 - reads as a decorator
@@ -199,11 +204,19 @@ class App:
         """Return a place to put a large body before an event names it; for doors."""
         return self._stream.blob_writer()
 
+    @property
+    def return_paths(self) -> ReturnPaths:
+        """What knows the return paths of our own mail again; for doors."""
+        return self._stream.return_paths
+
     def knows_recipient(self, local: str, domain: str = "") -> Awaitable[bool]:
         """``await`` whether a mail route takes this address now; asked at RCPT.
 
-        An application that handles ``Mail`` itself, without routes, takes all of them.
+        An application that handles ``Mail`` itself, without routes, takes all of them; and each
+        takes back its own mail, see ``Context.mail``.
         """
+        if self.return_paths.effect_of(local) is not None:
+            return self._stream.ask(takes_all)
         routes = self.mail
         if routes is None:
             return self._stream.ask(takes_all)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from happy.app import Definition
+from happy.bounces import Bounces, as_digested
 from happy.bulk import Happened
 from happy.codec import EventDecoder, settings_from_bytes
 from happy.context import Context, seed_of
@@ -43,7 +44,9 @@ from happy.event import (
 from happy.guard import closed
 from happy.keys import Keys, Remembered
 from happy.outcomes import OutcomeDigest
+from happy.return_paths import ReturnPaths
 from happy.schedule import Schedules
+from happy.system_events import SYSTEM_EVENTS, MailBounced
 from happy.unacknowledged import Unacknowledged
 from happy.undo import Undo
 
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
 _PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
 _NOTHING: Final = Reply(None)
 # One look for all the other events.
-_OURS: Final = frozenset((Configured, Mail, MailAcknowledged, Scheduled, ScheduleFired, *SETTLING))
+_OURS: Final = frozenset(SYSTEM_EVENTS)
 
 
 _time_of = attrgetter("time_ns")
@@ -82,6 +85,7 @@ class Machine:
         self.configured = Configured(b"")
         self.keys = Keys(self.configured.keys_remembered_max)
         self.unacknowledged = Unacknowledged()
+        self.bounces = Bounces(ReturnPaths.of(journal_id))
         self.seq = 0
         self.time_ns = 0
         self.failed = 0
@@ -97,7 +101,10 @@ class Machine:
         self._read = self._undo.read
         self._events = definition.events
         self._decoder: EventDecoder | None = None
-        self._context = Context(lambda seq: random_of(seed_of(journal_id, seq)), self.outbox)
+        returns = self._return_paths = self.bounces.return_paths
+        self._context = Context(
+            lambda seq: random_of(seed_of(journal_id, seq)), self.outbox, returns
+        )
         self._quarantined: frozenset[int] = frozenset()
 
     def quarantine(self, seqs: Collection[int]) -> None:
@@ -198,19 +205,21 @@ class Machine:
             self.outbox.digest(),
             tuple(self.schedules),
             self.keys.digest(),
-            self.configured,
+            as_digested(self.configured),
             self.failed,
             self.seq,
             self.time_ns,
         )
-        # Marks were made before there was such a memory, and must still agree.
+        # Marks were made before there were such memories, and must still agree.
         more = (self.unacknowledged.digest(),) if self.unacknowledged else ()
-        return hexdigest(parts + more)
+        bounces = ("bounces", self.bounces.digest()) if self.bounces else ()
+        return hexdigest(parts + more + bounces)
 
     def resume(self, configured: Configured, failed: int) -> None:
         """Take over what an image says of an earlier machine; its state is put in besides."""
         self._context.configure(self._settings_of(self.seq, configured), configured.domains)
         self.keys.remembered_max = configured.keys_remembered_max
+        self.bounces.configure(configured)
         self.configured = configured
         self.failed = failed
 
@@ -253,10 +262,11 @@ class Machine:
             self.schedules.places = places
             raise
         self.outbox.commit()
+        self.bounces.take(event, time_ns)
         return outcome
 
     def _take_mail(self, seq: int, time_ns: int, mail: Mail) -> Outcome:
-        outcome = self._tell(seq, time_ns, mail)
+        outcome = self._tell(seq, time_ns, self._return_paths.left_of(mail))
         self.unacknowledged.forget(mail.acknowledged)
         if not isinstance(outcome, RefusedOutcome):  # of which the peer hears no 250
             self.unacknowledged.take(seq, time_ns, mail)
@@ -267,13 +277,15 @@ class Machine:
         match event:
             case MailAcknowledged(acknowledged):
                 self.unacknowledged.forget(acknowledged)
+            case MailBounced():
+                return self.bounces.completed(event), None
             case Scheduled():
                 self.schedules.declare(event, time_ns)
             case ScheduleFired(name, due_ns, record):
                 if not self.schedules.fire(event):
                     return None, None
                 return self._scheduled_event(seq, name, record), due_ns
-            case _:
+            case _ if isinstance(event, SETTLING):
                 owed = self.outbox.settle(event)
                 if isinstance(event, TimerFired):
                     if owed is None:
@@ -320,6 +332,7 @@ class Machine:
             context.configure(*before)
             raise
         self.keys.remembered_max = configured.keys_remembered_max
+        self.bounces.configure(configured)
         self.configured = configured
         return outcome
 

@@ -11,6 +11,7 @@ from typing import Any
 from happy.effects import Call, Effect, EffectId, Outbox, Owed, SendMail, Timer
 from happy.event import Blob, event_meta
 from happy.moments import moment, nanoseconds
+from happy.return_paths import ReturnPaths
 
 _ADDRESS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"<> ])+')
 """What can stand between the angle brackets of an envelope and not end it."""
@@ -32,6 +33,7 @@ class Context:
         "_random",
         "_random_of",
         "_recipient",
+        "_return_paths",
         "cancelled",
         "domains",
         "due_ns",
@@ -42,9 +44,15 @@ class Context:
         "used",
     )
 
-    def __init__(self, random_of: Callable[[int], Any], outbox: Outbox) -> None:
+    def __init__(
+        self,
+        random_of: Callable[[int], Any],
+        outbox: Outbox,
+        return_paths: ReturnPaths | None = None,
+    ) -> None:
         self._random_of = random_of
         self._outbox = outbox
+        self._return_paths = return_paths or ReturnPaths()
         self._random: Any = None
         self.settings: Any = None
         self.domains: tuple[str, ...] = ()
@@ -116,7 +124,7 @@ class Context:
         header: bytes,
         content: bytes | Blob = b"",
         *,
-        reverse_path: str,
+        reverse_path: str | None = None,
         content_offset: int = 0,
         tag: str = "",
     ) -> None:
@@ -124,19 +132,29 @@ class Context:
 
         ``header`` ends with the empty line, ``content`` follows it; both have CRLF line ends
         (``happy.message`` makes them). A large body is passed as the ``Blob`` it came as, and
-        ``content_offset`` leaves out its own header. ``reverse_path`` is where bounces go,
-        empty for none. Each recipient's end arrives as ``MailSent`` or ``MailFailed`` with
-        ``tag`` in it.
+        ``content_offset`` leaves out its own header. Each recipient's end arrives as
+        ``MailSent`` or ``MailFailed`` with ``tag`` in it.
+
+        ``reverse_path`` is where bounces go, empty for nowhere. Left out, it is an address of
+        happy's own at the first of ``domains``, another for each recipient, and what comes back
+        there arrives as ``MailBounced``; without domains that is a ``ValueError``.
         """
         to = (recipients,) if isinstance(recipients, str) else tuple(recipients)
         for address in (*to, reverse_path) if reverse_path else to:
             if not _ADDRESS.fullmatch(address) or not address.isprintable():
                 raise ValueError(f"not a mail address: {address!r}")
-        for recipient in to:
-            self._owe(
-                SendMail(recipient, reverse_path, header, content, content_offset, tag),
-                self.time_ns,
+        if reverse_path is None and not self.domains:
+            raise ValueError(
+                "mail without a reverse_path comes back to a domain of the application, and it has "
+                'none: set domains, or write reverse_path=""'
             )
+        for recipient in to:
+            path = self._return_path() if reverse_path is None else reverse_path
+            self._owe(SendMail(recipient, path, header, content, content_offset, tag), self.time_ns)
+
+    def _return_path(self) -> str:
+        """Return where the next message that is owed comes back to."""
+        return self._return_paths.make((self.seq, len(self.owed)), self.domains[0])
 
     def call(
         self,

@@ -19,6 +19,7 @@ from twisted.names.client import Resolver, createResolver
 from twisted.web.client import Agent
 
 from happy.app import App
+from happy.bounces import Unreached
 from happy.config import AppConfig, Config, MailConfig
 from happy.config.mail_doors import MailEndpoint
 from happy.debts import Runner
@@ -217,6 +218,7 @@ def runners_of(
         time_ns=stream.clock.now_ns,
         chance=random.SystemRandom(),
         sign=_sign_of(stream, container, reactor),
+        suppression_of=partial(_suppression_of, stream),
     )
     call = CallOut(
         agent=Agent(reactor, connectTimeout=config.limits.call_timeout_s),
@@ -264,6 +266,10 @@ def _sign_of(
         return deferToThreadPool(reactor, reactor.getThreadPool(), fields_of, mail, at_s)
 
     return sign
+
+
+def _suppression_of(stream: Stream, address: str) -> Unreached | None:
+    return stream.bounces.suppression_of(address)  # there are none before it is opened
 
 
 def _submit(stream: Stream, event: object) -> Deferred[Any]:

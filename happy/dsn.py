@@ -24,11 +24,16 @@ RECIPIENTS_MAX: Final = 100
 _HEADER_BYTES_MAX: Final = 16 * 1024  # of the message that failed, as the report shows it
 _LINE_BYTES_MAX: Final = 998
 
-_STATUS: Final = re.compile(r"(?:[245][0-9][0-9] )?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
+_STATUS: Final = re.compile(r"(?:[245][0-9][0-9][ -])?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
 _CODE: Final = re.compile(r"([245])[0-9][0-9]\b")
 _BLANK_LINE: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
 _ADDRESS: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
 _PLAIN_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$&'*/?^_`{|}~-]+(?:\.[A-Za-z0-9!#$&'*/?^_`{|}~-]+)*")
+_HARD: Final = frozenset(
+    {"5.0.0", "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.0", "5.2.1", "5.4.4"}
+)
+"""5.4.4 is what Postfix says of a domain that does not exist."""
+_NO_SUCH_MAILBOX: Final = ("550", "551", "553")
 _SAFE: Final = "!#$&'*/?^_`{|}~-"
 
 _TEXT: Final = """\
@@ -78,6 +83,18 @@ def status_of(reply: str) -> str:
     return "" if code is None else f"{code[1]}.0.0"
 
 
+def is_hard(status: str, reply: str = "") -> bool:
+    """Say whether an enhanced code means that an address will never do (RFC 3463, RFC 7505).
+
+    A failure may also be about the message, its sender, or the state of a mailbox or network: that
+    says nothing of the next message. What is permanent and gives no detail counts, unless the code
+    of the ``reply`` is one for other things (RFC 5321 section 4.2.3).
+    """
+    if status == "5.0.0" and reply[:3].isdecimal():
+        return reply[:3] in _NO_SUCH_MAILBOX
+    return status in _HARD
+
+
 # --- reading ------------------------------------------------------------------------------
 
 
@@ -111,6 +128,8 @@ def _fate(group: Header) -> Fate | None:
     recipient = _typed(group.get("final-recipient")) or _typed(group.get("original-recipient"))
     if not action or not recipient:
         return None
+    if action.startswith(("fail", "error")):  # as OpenSMTPD has it, and others
+        action = "failed"
     status = _STATUS.match(group.get("status").strip())
     return Fate(
         recipient,

@@ -215,12 +215,16 @@ class Configured:
 
     ``settings`` is their JSON; handlers see them as ``context.settings``, so that a replay
     sees what was true then, not what the configuration says today. For the same reason the
-    number of keys to remember stands here: what was forgotten then is forgotten in a replay.
+    number of keys to remember stands here: what was forgotten then is forgotten in a replay;
+    and of mail that comes back: see ``happy.bounces``.
     """
 
     settings: bytes
     domains: tuple[str, ...] = ()
     keys_remembered_max: int = 100_000
+    mail_failures_max: int = 3
+    mail_returns_max: int = 100_000
+    mail_unreached_max: int = 100_000
 
 
 @event(name="happy.Mail")
@@ -351,7 +355,9 @@ class MailDelayed:
 class MailFailed:
     """A message we owed will never be taken; ``reply`` says why (5xx, or too old).
 
-    It may have been taken all the same when an attempt before was ``ambiguous``.
+    It may have been taken all the same when an attempt before was ``ambiguous``. ``hard`` when it
+    is the address that will never do; ``suppressed`` when so much mail there had failed that this
+    was not tried.
     """
 
     event_seq: int
@@ -361,6 +367,8 @@ class MailFailed:
     tag: str = ""
     reply: str = ""
     ambiguous: bool = False
+    hard: bool = False
+    suppressed: bool = False
 
 
 @event(name="happy.CallEnded")
@@ -373,18 +381,3 @@ class CallEnded:
     status: int = 0
     body: bytes = b""
     error: str = ""
-
-
-SYSTEM_EVENTS: Final = (
-    Configured,
-    Mail,
-    MailAcknowledged,
-    TimerFired,
-    Scheduled,
-    ScheduleFired,
-    MailSending,
-    MailSent,
-    MailDelayed,
-    MailFailed,
-    CallEnded,
-)

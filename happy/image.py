@@ -124,6 +124,11 @@ def _put_unacknowledged(machine: Machine, _decoder: EventDecoder, items: list[An
         machine.unacknowledged.put_back(seq, copy, time_ns)
 
 
+def _put_bounces(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+    for kind, key, told in items:
+        machine.bounces.put_back(kind, key, told)
+
+
 def _told(outcome: Outcome) -> tuple[Any, ...]:
     match outcome:
         case Reply(value):
@@ -162,6 +167,7 @@ _PARTS: Final = (
         lambda m: m.unacknowledged,
         _put_unacknowledged,
     ),
+    Part("bounces", Items(), lambda m: len(m.bounces), lambda m: m.bounces, _put_bounces),
     Part("outcomes", Items(), lambda _: 1, lambda m: [m.outcomes.image()], _put_outcomes),
 )
 

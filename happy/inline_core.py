@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from happy.apply import Machine
 from happy.applying import Applying
+from happy.bounces import Bounces
 from happy.effects import Outbox
 from happy.event import Configured, Entry, Outcome, Waiting
 from happy.guard import closed
@@ -57,6 +58,10 @@ class Core(Protocol):
     @property
     def unacknowledged(self) -> Unacknowledged:
         """The messages whose 250 may not have been read."""
+
+    @property
+    def bounces(self) -> Bounces:
+        """The mail that may come back, and the addresses where it failed."""
 
     @property
     def seq(self) -> int:
@@ -137,6 +142,7 @@ class InlineCore:
         self.schedules = machine.schedules
         self.keys = machine.keys
         self.unacknowledged = machine.unacknowledged
+        self.bounces = machine.bounces
         self._applying = applying
 
     @property

@@ -120,6 +120,11 @@ class Limits:
     mail_out_retry_max_s: int = _bound(4_000)  # the longest pause; Postfix's figure
     mail_out_lifetime_s: int = _bound(432_000)  # five days, then it failed
 
+    mail_failures_max: int = _bound(3)  # for good, at one address; then it is suppressed
+    mail_returns_max: int = _bound(100_000)  # sent mail that may yet come back; 40 MB of memory
+    mail_unreached_max: int = _bound(100_000)  # addresses where mail failed; 30 MB of memory
+    mail_bounce_bytes_max: int = _bound(64 * KIB)  # of a report, that are read; it begins with why
+
     # Calls out.
     call_timeout_s: int = _bound(60)
     call_body_bytes_max: int = _bound(1 * MIB)  # of an answer

@@ -1,4 +1,4 @@
-"""The mail that applications owe, for whoever looks after the container: ``happy mail`` asks.
+"""The mail of the applications, for whoever looks after the container: ``happy mail`` asks.
 
 What an operator does is an event like any other: a message that is to be sent now was *delayed*
 until now, one that is given up has *failed*. So the journal knows it, and a replay as well.
@@ -6,17 +6,20 @@ until now, one that is given up has *failed*. So the journal knows it, and a rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import unquote
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
+from happy.bounces import Outgone
 from happy.effects import EffectId, Owed, SendMail
 from happy.errors import HandlerFailed, Refused
 from happy.event import Exchange, MailDelayed, MailFailed
 from happy.stream import Stream
+from happy.system_events import MailUnsuppressed
 from happy.wire.smtp_data import size_of
 
 LISTED_MAX: Final = 1_000
@@ -28,6 +31,10 @@ _GIVEN_UP: Final = "5.0.0 given up by the operator"
 Answer = dict[str, Any]
 
 
+class NotDone(Exception):
+    """What was asked for was not done; the message says why."""
+
+
 class MailQueue:
     """Answers the command ``mail`` of the control socket, for streams by name."""
 
@@ -35,11 +42,26 @@ class MailQueue:
         self._streams = streams
 
     def command(self, verb: str = "ls", *words: str) -> Answer | Deferred[Answer]:
-        """Do what a line says: ``ls [NAME]``, or ``show``, ``redeliver``, ``bounce`` NAME SEQ.N."""
-        if verb == "ls" and len(words) <= 1:
-            return self._ls(words[0] if words else None)
+        """Do what a line says.
+
+        ``ls``, ``bounced`` and ``suppressed`` take a NAME or none, ``show``, ``redeliver`` and
+        ``bounce`` NAME SEQ.N, and ``unsuppress`` an address, in the manner of a URL.
+        """
+        lists = {"ls": self._ls, "bounced": self._bounced, "suppressed": self._suppressed}
+        if verb in lists and len(words) <= 1:
+            if words and words[0] not in self._streams:
+                return _error(f"there is no application {words[0]}")
+            return lists[verb]({n: s for n, s in self._streams.items() if n in (words or (n,))})
+        if verb == "unsuppress" and len(words) == 1:
+            return self._unsuppress(unquote(words[0]))
+        return self._of_one(verb, words)
+
+    def _of_one(self, verb: str, words: Sequence[str]) -> Answer | Deferred[Answer]:
         if verb not in ("show", "redeliver", "bounce") or len(words) != 2:
-            return _error("mail has ls [NAME], and show, redeliver and bounce NAME SEQ.N")
+            return _error(
+                "mail has ls, bounced and suppressed [NAME], show, redeliver and bounce NAME "
+                "SEQ.N, and unsuppress ADDRESS"
+            )
         name, place = words
         try:
             stream, owed = self._find(name, place)
@@ -65,17 +87,57 @@ class MailQueue:
             )
         return stream, owed
 
-    def _ls(self, name: str | None) -> Answer:
-        if name is not None and name not in self._streams:
-            return _error(f"there is no application {name}")
+    def _ls(self, streams: Mapping[str, Stream]) -> Answer:
         listed: list[Answer] = []
         count = 0
-        for app, stream in self._streams.items():
-            if name in (None, app):
-                mails = [owed for owed in stream.debts.outbox if isinstance(owed.effect, SendMail)]
-                count += len(mails)
-                listed += [_told(app, owed) for owed in islice(mails, LISTED_MAX)]
+        for app, stream in streams.items():
+            mails = [owed for owed in stream.debts.outbox if isinstance(owed.effect, SendMail)]
+            count += len(mails)
+            listed += [_told(app, owed) for owed in islice(mails, LISTED_MAX)]
         return {"mail": listed, "count": count}
+
+    def _bounced(self, streams: Mapping[str, Stream]) -> Answer:
+        listed: list[Answer] = []
+        count = 0
+        for app, stream in streams.items():
+            bounced = list(stream.bounces.bounced())
+            count += len(bounced)
+            listed += [_told_of(app, *one) for one in bounced[-LISTED_MAX:]]
+        return {"mail": listed, "count": count}
+
+    def _suppressed(self, streams: Mapping[str, Stream]) -> Answer:
+        listed: list[Answer] = []
+        count = 0
+        for app, stream in streams.items():
+            suppressed = list(stream.bounces.suppressed())
+            count += len(suppressed)
+            listed += [
+                {
+                    "app": app,
+                    "address": one.address,
+                    "since_ns": one.suppressed_ns,
+                    "failures": one.failures,
+                    "reply": one.reply,
+                }
+                for one in suppressed[-LISTED_MAX:]
+            ]
+        return {"suppressed": listed, "count": count}
+
+    def _unsuppress(self, address: str) -> Answer | Deferred[Answer]:
+        """Let an address be written to again, by every application that does not."""
+        names = [n for n, s in self._streams.items() if s.bounces.suppression_of(address)]
+        if not names:
+            return _error(f"{address} is not suppressed")
+        done = [
+            self._put(self._streams[name], MailUnsuppressed(address), f"{name}: {address}")
+            for name in names
+        ]
+
+        def told(places: list[int]) -> Answer:
+            apps = [{"app": n, "seq": seq} for n, seq in zip(names, places, strict=True)]
+            return {"address": address, "done": "unsuppress", "apps": apps}
+
+        return gatherResults(done, consumeErrors=True).addCallbacks(told, _first_error)
 
     def _change(self, stream: Stream, name: str, owed: Owed, verb: str) -> Deferred[Answer]:
         mail = owed.effect
@@ -87,17 +149,21 @@ class MailQueue:
         else:
             envelope = (mail.recipient, mail.reverse_path, mail.tag)
             event = MailFailed(*owed.id, *envelope, _GIVEN_UP, owed.ambiguous)
+        done = self._put(stream, event, _id(name, owed))
+        return done.addCallbacks(
+            lambda seq: {"id": _id(name, owed), "done": verb, "seq": seq}, _said
+        )
+
+    def _put(self, stream: Stream, event: object, what: str) -> Deferred[int]:
+        """Put an event in the order; fires with its place, fails with ``NotDone``."""
         exchange = Exchange(SOURCE)
 
-        def told(_: object) -> Answer:
-            return {"id": _id(name, owed), "done": verb, "seq": exchange.seqs[-1]}
-
-        def not_told(failure: Failure) -> Answer:
+        def not_told(failure: Failure) -> int:
             if failure.check(Refused, HandlerFailed) and exchange.seqs:
-                return told(None)  # the application's own answer; the event is in the journal
-            return _error(f"{_id(name, owed)}: {failure.getErrorMessage()}")
+                return exchange.seqs[-1]  # the application's own answer; it is in the journal
+            raise NotDone(f"{what}: {failure.getErrorMessage()}")
 
-        return stream.submit(event, exchange).addCallbacks(told, not_told)
+        return stream.submit(event, exchange).addCallbacks(lambda _: exchange.seqs[-1], not_told)
 
 
 def _told(name: str, owed: Owed) -> Answer:
@@ -115,6 +181,28 @@ def _told(name: str, owed: Owed) -> Answer:
         "due_ns": owed.due_ns,
         "size_bytes": size_of(mail),
     }
+
+
+def _told_of(name: str, effect_id: EffectId, sent: Outgone) -> Answer:
+    return {
+        "id": "{}/{}.{}".format(name, *effect_id),
+        "state": sent.end,
+        "recipient": sent.recipient,
+        "reverse_path": sent.reverse_path,
+        "tag": sent.tag,
+        "status": sent.status,
+        "since_ns": sent.time_ns,
+    }
+
+
+def _said(failure: Failure) -> Answer:
+    failure.trap(NotDone)
+    return _error(failure.getErrorMessage())
+
+
+def _first_error(failure: Failure) -> Answer:
+    failure.trap(FirstError)
+    return _said(failure.value.subFailure)  # type: ignore[union-attr]
 
 
 def _id(name: str, owed: Owed) -> str:

@@ -23,9 +23,10 @@ from twisted.logger import Logger
 
 from happy.effects import Outbox
 from happy.errors import NoMemory
-from happy.event import SYSTEM_EVENTS, Mail, event_meta
+from happy.event import Mail, event_meta
 from happy.footprint import Footprint
 from happy.limits import Limits
+from happy.system_events import SYSTEM_EVENTS
 from happy.undo import TABLE
 
 log = Logger()

@@ -14,10 +14,23 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from happy.errors import HandlerFailed, Refused, Unavailable
-from happy.event import Exchange
+from happy.event import Configured, Exchange
 from happy.firing import AGAIN_S
+from happy.limits import Limits
 
 Submit = Callable[[object, Exchange], Deferred[Any]]
+
+
+def with_bounds(configured: Configured, limits: Limits) -> Configured:
+    """Return a configuration with the bounds that a replay has to know."""
+    return Configured(
+        configured.settings,
+        configured.domains,
+        keys_remembered_max=limits.keys_remembered_max,
+        mail_failures_max=limits.mail_failures_max,
+        mail_returns_max=limits.mail_returns_max,
+        mail_unreached_max=limits.mail_unreached_max,
+    )
 
 
 class OwnEvents:

@@ -43,7 +43,7 @@ from happy.limits import Limits
 from happy.memory import MemoryWatch
 from happy.opening import Elsewhere, Opened, open_application
 from happy.order import Batch, Order
-from happy.own_events import OwnEvents
+from happy.own_events import OwnEvents, with_bounds
 from happy.pen import Pen
 from happy.retransmission import Retransmissions
 from happy.stream_clock import StreamClock
@@ -125,9 +125,9 @@ class Stream:
         except BaseException:
             self._disk.close()
             raise
-        self.opened = opened
-        self.journal_id = opened.journal_id
+        self.opened, self.journal_id = opened, opened.journal_id
         self._core = core = opened.core
+        self.bounces, self.return_paths = core.bounces, core.bounces.return_paths
         end = opened.tail.position
         self.clock.go_on_from(end.time_ns)
         self._pen = Pen(self.name, opened.appender, opened.marker, self._world, self.clock)
@@ -150,8 +150,7 @@ class Stream:
 
     def begin(self, configured: Configured) -> Deferred[Any]:
         """Perform debts; fires when the configuration was told, or there is no room for it now."""
-        keys_max = self.limits.keys_remembered_max
-        configured = Configured(configured.settings, configured.domains, keys_max)
+        configured = with_bounds(configured, self.limits)
         core, agenda = self._core, self._agenda
         core.begin(Events(self._back, self._halt, self.clock.now_ns))
         self._memory.touch()

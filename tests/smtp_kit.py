@@ -14,6 +14,7 @@ from zope.interface import implementer
 from happy.app import App
 from happy.event import Blob, MailAcknowledged
 from happy.limits import Limits
+from happy.return_paths import ReturnPaths
 from happy.wire.lmtp import LmtpFactory
 from happy.wire.logins import Logins
 from happy.wire.passwords import Cost, hashed
@@ -105,6 +106,8 @@ class FakeStream:
 
     def open_blob(self, blob):
         raise NotImplementedError
+
+    return_paths = ReturnPaths()
 
 
 class FakeApp(App):

@@ -8,9 +8,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from happy.app import App, definition_of, exchange, handles, query
 from happy.errors import DefinitionError
-from happy.event import SYSTEM_EVENTS, Blob, Configured, Exchange, Mail, event, event_meta
+from happy.event import Blob, Configured, Exchange, Mail, event, event_meta
+from happy.return_paths import ReturnPaths
 from happy.routes import MailRoutes
 from happy.state import state
+from happy.system_events import SYSTEM_EVENTS
 
 
 @event
@@ -101,6 +103,8 @@ class Port:
 
     def open_blob(self, blob):
         return blob
+
+    return_paths = ReturnPaths(b"key")
 
 
 def result(awaitable):

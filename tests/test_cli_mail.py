@@ -147,3 +147,27 @@ def test_a_letter_that_a_handler_failed_on_is_found_and_delivered_again(containe
     assert house.status()["apps"][0]["failed"] == 2
     held = happy("mail", "redeliver", row["id"], house.data)
     assert (held.exit_code, "in use" in held.stderr) == (4, True)
+
+
+def test_who_fails_for_good_is_seen_and_written_to_again(container, sink):
+    """Suppressed lists an address with the reason, unsuppress is an event; then mail goes there."""
+    config = LISTS.format(port=0, smarthost=sink.port) + "[limits]\nmail_failures_max = 1\n"
+    sink.refuse = lambda _recipient: "550 5.1.1 no such user"
+    house = container(config).start()
+    assert lines(happy("mail", "suppressed", house.data)) == []
+    for address in ("ann@x.example", "Ann@x.example"):
+        before = len(entries(house, "happy.MailFailed"))
+        envelope = ("--to", "dev-subscribe@lists.example", "--from", address)
+        swaks(house.port("lists", "smtp"), *envelope)
+        wait_until(lambda n=before: len(entries(house, "happy.MailFailed")) > n, "it failed")
+    first, second = entries(house, "happy.MailFailed")
+    assert (first["hard"], second["suppressed"]) == (True, True)
+    (row,) = lines(happy("mail", "suppressed", "--config", house.config))
+    assert (row["app"], row["address"], row["failures"]) == ("lists", "ann@x.example", 1)
+    assert row["reply"] == "550 5.1.1 no such user"
+    assert happy("mail", "unsuppress", "bob@x.example", house.data).exit_code == 1
+    done = happy("mail", "unsuppress", "ANN@x.example", house.data)
+    assert (done.exit_code, "is written to again" in done.stdout) == (0, True), done.stderr
+    assert entries(house, "happy.MailUnsuppressed") == [{"address": "ANN@x.example"}]
+    assert lines(happy("mail", "suppressed", house.data)) == []
+    assert lines(happy("mail", "bounced", house.data)) == []

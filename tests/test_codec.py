@@ -26,7 +26,8 @@ from happy.codec import (
     to_json,
 )
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
-from happy.event import SYSTEM_EVENTS, Blob, Configured, Mail, MailSent, event, event_meta
+from happy.event import Blob, Configured, Mail, MailSent, event, event_meta
+from happy.system_events import SYSTEM_EVENTS
 from happy.table import Table
 
 

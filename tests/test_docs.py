@@ -20,8 +20,9 @@ from conftest import need
 from happy import errors
 from happy.cli import main
 from happy.codec import EventDecoder, encode
-from happy.event import SYSTEM_EVENTS, event_meta
+from happy.event import event_meta
 from happy.limits import Limits
+from happy.system_events import SYSTEM_EVENTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

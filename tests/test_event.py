@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from happy.errors import DefinitionError
 from happy.event import (
-    SYSTEM_EVENTS,
     Blob,
     EventMeta,
     Exchange,
@@ -18,6 +17,7 @@ from happy.event import (
     event,
     event_meta,
 )
+from happy.system_events import SYSTEM_EVENTS
 
 
 @event

@@ -20,10 +20,13 @@ from happy.event import (
     MailAcknowledged,
     MailDelayed,
     MailSending,
+    MailSent,
     TimerFired,
 )
 from happy.image import Image, Kind
 from happy.journal.snapshot_format import Description, Section
+from happy.return_paths import ReturnPaths
+from happy.system_events import MailBounced
 from happy.unacknowledged import copy_of
 from snapshot_kit import BEGIN_NS, STRANGE, Banking, Closed, Paid, Strange, told
 
@@ -31,6 +34,7 @@ DEFINITION = definition_of(Banking)
 DECODER = EventDecoder(DEFINITION.events)
 JOURNAL = b"j" * 16
 
+PATHS = ReturnPaths.of(JOURNAL)
 some_mail = Mail("a@s.example", ("x@d.example",), b"", b"", sha256=b"1" * 32)
 acknowledged = st.tuples(st.integers(1, 20), st.just(copy_of(some_mail, "x@d.example")))
 events = st.one_of(
@@ -48,7 +52,21 @@ events = st.one_of(
         acknowledged=st.lists(acknowledged, max_size=2).map(tuple),
     ),
     st.builds(MailAcknowledged, st.lists(acknowledged, max_size=2).map(tuple)),
-    st.builds(Configured, st.just(b""), st.just(("example.org",)), st.integers(1, 3)),
+    st.builds(
+        MailSent,
+        st.integers(1, 20),
+        st.just(0),
+        st.just("x@d.example"),
+        st.integers(1, 20).map(lambda seq: PATHS.make((seq, 0), "example.org")),
+    ),
+    st.builds(MailBounced, st.integers(1, 20), st.just(0), hard=st.booleans()),
+    st.builds(
+        Configured,
+        st.just(b""),
+        st.just(("example.org",)),
+        st.integers(1, 3),
+        *[st.integers(0, 3)] * 3,
+    ),
 )
 entries = st.lists(st.tuples(events, st.one_of(st.none(), st.text("kl", max_size=2))), max_size=30)
 

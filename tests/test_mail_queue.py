@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import fail, succeed
 
+from happy.bounces import Bounces
 from happy.effects import Outbox, Owed, SendMail, Timer
 from happy.errors import Busy, HandlerFailed
 from happy.event import MailDelayed, MailFailed, MailSending, event
 from happy.mail_queue import LISTED_MAX, MailQueue
+from happy.return_paths import ReturnPaths
 
 NOW_NS = 5_000
 
@@ -24,6 +26,7 @@ class Stream:
     def __init__(self):
         self.debts = self.clock = self
         self.outbox = Outbox()
+        self.bounces = Bounces(ReturnPaths(b"key"))
         self.events = []
         self.error = None
 

@@ -3,7 +3,7 @@
 import random
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from happy import App, Refused, event, every, handles, state
@@ -18,6 +18,7 @@ from happy.event import (
     Mail,
     MailAcknowledged,
     MailDelayed,
+    MailFailed,
     MailSent,
     Scheduled,
     ScheduledWhen,
@@ -25,9 +26,11 @@ from happy.event import (
     TimerFired,
 )
 from happy.journal.frame import Kind
+from happy.return_paths import ReturnPaths
 from happy.split.ledger import Ledger, Replayed, Watcher, ready_of
 from happy.split.outcome_frame import OutcomeFrame, Verdict, decode_outcomes
 from happy.split.replies import ToldFailure, encode_each, resolve
+from happy.system_events import MailBounced, MailUnsuppressed
 from happy.unacknowledged import copy_of
 
 
@@ -77,6 +80,13 @@ def mail(recipients, sha256, acknowledged=()):
 
 COPIES = [copy_of(mail((), digit * 32), name) for digit in (b"1", b"2") for name in ("a@x", "b@x")]
 seqs = st.integers(1, 8)
+PATHS = ReturnPaths.of(b"j" * 16)
+
+
+def sent_under_our_path(seq):
+    return MailSent(seq, 0, "a@x", PATHS.make((seq, 0), "x"))
+
+
 places = st.tuples(seqs, st.integers(0, 1))
 ROW = ScheduledWhen("owe", "0 6 * * *", "UTC")
 EVENTS = st.one_of(
@@ -89,10 +99,16 @@ EVENTS = st.one_of(
     ),
     st.builds(TimerFired, seqs, st.integers(0, 1)),
     st.builds(MailSent, seqs, st.integers(0, 1), st.just("a@x")),
+    st.builds(MailFailed, seqs, st.integers(0, 1), st.just("a@x"), hard=st.booleans()),
+    st.builds(sent_under_our_path, seqs),
+    st.builds(MailBounced, seqs, st.just(0), status=st.just("5.1.1"), hard=st.booleans()),
+    st.builds(MailUnsuppressed, st.just("A@x")),
     st.builds(
         MailDelayed, seqs, st.integers(0, 1), st.just("a@x"), st.just(1), st.integers(10, 12)
     ),
-    st.builds(Configured, st.just(b""), st.just(("x",)), st.integers(1, 3)),
+    st.builds(
+        Configured, st.just(b""), st.just(("x",)), st.integers(1, 3), *[st.integers(1, 3)] * 3
+    ),
     st.builds(
         mail,
         st.sampled_from([("a@x",), ("a@x", "b@x"), ("refused@x",)]),
@@ -121,6 +137,8 @@ def told(it):
         it.configured,
         list(it.unacknowledged),
         it.unacknowledged.digest(),
+        list(it.bounces),
+        it.bounces.digest(),
         it.seq,
         it.failed,
     )
@@ -137,15 +155,16 @@ def over(outcomes):
     return decode_outcomes(frame, resolve), untold
 
 
+@settings(deadline=None)
 @given(BATCHES, st.integers(0, 8))
 def test_a_ledger_has_what_the_machine_has(batches, until):
     """Debts, schedules, keys and the configuration, after each batch; and after another start."""
-    machine, ledger = new_machine(), Ledger()
+    machine, ledger = new_machine(), Ledger(b"j" * 16)
     watcher = Watcher(machine, lambda failed: f"why of {failed.seq}")
     for number, batch in enumerate(batches):
         if number == until:
             ready = ready_of(machine, "", None, Replayed("", 0, 0.0, ""), 0)
-            fresh = Ledger()
+            fresh = Ledger(b"j" * 16)
             for one in (fresh, ledger):
                 one.begin(ready, over([known.outcome for _, known in machine.keys])[0])
             assert told(fresh) == told(ledger) == told(machine)
@@ -169,7 +188,7 @@ def test_a_ledger_has_what_the_machine_has(batches, until):
 
 def test_what_was_handed_out_is_not_handed_out_again():
     """A core that is started again owes the same, and who performs that has begun."""
-    machine, ledger = new_machine(), Ledger()
+    machine, ledger = new_machine(), Ledger(b"j" * 16)
     machine.apply([Entry(1, 1, Owe(mails=2))])
     ready = ready_of(machine, "", None, Replayed("", 0, 0.0, ""), 0)
     ledger.begin(ready, [])

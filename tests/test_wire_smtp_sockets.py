@@ -21,11 +21,13 @@ from twisted.internet.defer import succeed
 from happy.app import App
 from happy.event import MailAcknowledged
 from happy.limits import Limits
+from happy.return_paths import ReturnPaths
 from happy.wire.lmtp import LmtpFactory
 from happy.wire.smtp import MailFactory
 
 class Printed:
     seq = 0
+    return_paths = ReturnPaths()
     def submit(self, event, exchange):
         if isinstance(event, MailAcknowledged):
             return succeed(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -33,12 +34,13 @@ from happy.codec import Record, decode_plain, encode_again
 from happy.event import MailDelayed, MailFailed, MailSending, MailSent, event_meta
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame
+from happy.system_events import MailBounced
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _AGAIN: Final = "redelivery of "
 _TOLD: Final = tuple(
-    event_meta(cls).name for cls in (MailSending, MailDelayed, MailSent, MailFailed)
+    event_meta(cls).name for cls in (MailSending, MailDelayed, MailSent, MailFailed, MailBounced)
 )
 
 
@@ -100,8 +102,76 @@ def ls(data: Path | None, config: Path | None, as_json: bool) -> None:
             for row in found["mail"]
         ],
     )
-    if found["count"] > len(found["mail"]):
-        click.echo(f"{len(found['mail'])} of {found['count']} messages", err=True)
+    _say_if_in_part(found, "mail", "messages")
+
+
+@mail.command()
+@_place_options
+def bounced(data: Path | None, config: Path | None, as_json: bool) -> None:
+    """List the messages that were sent and came back, as a running container remembers them.
+
+    Those are known that went out under a return path of happy's own. `happy mail show` tells more.
+
+    \b
+    Exit status:
+      0  listed, or there are none
+      1  no container answers
+    """  # noqa: D301 - click's mark
+    found = _asked(data_path(data, config), "bounced")
+    if as_json or not is_terminal():
+        write_json(*map(_as_json, found["mail"]))
+        return
+    write_table(
+        ("message", "state", "recipient", "status", "since"),
+        [
+            (row["id"], row["state"], safe(row["recipient"]), row["status"],
+             short_time(row["since_ns"]))
+            for row in found["mail"]
+        ],
+    )  # fmt: skip
+    _say_if_in_part(found, "mail", "messages")
+
+
+@mail.command()
+@_place_options
+def suppressed(data: Path | None, config: Path | None, as_json: bool) -> None:
+    """List the addresses that are not written to, for mail there failed for good too often.
+
+    \b
+    Exit status:
+      0  listed, or there are none
+      1  no container answers
+    """  # noqa: D301 - click's mark
+    found = _asked(data_path(data, config), "suppressed")
+    if as_json or not is_terminal():
+        write_json(*map(_as_json, found["suppressed"]))
+        return
+    write_table(
+        ("application", "address", "since", "failures ", "the last one"),
+        [
+            (row["app"], safe(row["address"]), short_time(row["since_ns"]), str(row["failures"]),
+             safe(row["reply"]))
+            for row in found["suppressed"]
+        ],
+    )  # fmt: skip
+    _say_if_in_part(found, "suppressed", "addresses")
+
+
+@mail.command()
+@click.argument("address")
+@_place_options
+def unsuppress(address: str, data: Path | None, config: Path | None, as_json: bool) -> None:
+    """Let ADDRESS be written to again, by every application of a running container.
+
+    Its failures so far are forgotten.
+
+    \b
+    Exit status:
+      0  done
+      1  not done: it is not suppressed, or no container answers
+    """  # noqa: D301 - click's mark
+    answer = _asked(data_path(data, config), f"unsuppress {quote(address, safe='@')}")
+    _done(address, answer, as_json, "is written to again")
 
 
 @mail.command()
@@ -272,6 +342,11 @@ def _done(message: str, answer: dict[str, Any], as_json: bool, what: str) -> Non
         click.echo(safe(f"{message} {what}"))
 
 
+def _say_if_in_part(found: dict[str, Any], listed: str, what: str) -> None:
+    if found["count"] > len(found[listed]):
+        click.echo(f"{len(found[listed])} of {found['count']} {what}", err=True)
+
+
 def _as_json(row: dict[str, Any]) -> dict[str, Any]:
     plain = {key: value for key, value in row.items() if not key.endswith("_ns")}
     for key in ("since", "due"):
@@ -296,6 +371,7 @@ def _attempts(journal: Path, seq: int, n: int) -> Iterator[dict[str, Any]]:
                     "type": record.type.removeprefix("happy."),
                     "reply": body.get("reply", ""),
                     "ambiguous": body.get("ambiguous", False),
+                    "status": body.get("status", ""),
                 }
 
 

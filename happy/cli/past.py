@@ -24,6 +24,7 @@ from happy.errors import BadRequest, ReadOnly
 from happy.guard import closed
 from happy.journal.blobs import Blobs
 from happy.journal.disk import Disk, FileDisk
+from happy.return_paths import ReturnPaths
 from happy.wire.http import site_for
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class PastStream:
     def __init__(self, machine: Machine, disk: Disk) -> None:
         self._machine = machine
         self._blobs = Blobs(disk, maybeDeferred)
+        self.return_paths = ReturnPaths()  # nothing comes in
 
     def submit(self, _event: object, _exchange: Exchange) -> Deferred[Any]:
         """Refuse: history is written."""

@@ -126,6 +126,8 @@ class Ready:
     """The places of those whose replies cannot go over."""
     unacknowledged: tuple[tuple[int, bytes, int], ...]
     """The messages whose 250 may not have been read: place, copy and moment."""
+    bounces: tuple[tuple[str, Any, tuple[Any, ...]], ...]
+    """What is remembered of mail that was sent, and of addresses where it failed."""
     agreed: DigestMark | None
     mark: DigestMark | None
     """The digest mark of all this, when a divergence was accepted."""

@@ -19,6 +19,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from happy.bounces import Bounces
 from happy.effects import Outbox
 from happy.errors import CoreLost, Corrupt, DefinitionError, HappyError
 from happy.event import Configured, Entry, Outcome, Waiting
@@ -89,7 +90,7 @@ class ProcessCore:
         names: Mapping[Query, str],
         lives: Lives,
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = Ledger(appender.segment.header.journal_id)
         self.away: str | None = _AWAY
         self.agreed: DigestMark | None = None
         self.told: Ready | None = None
@@ -139,6 +140,11 @@ class ProcessCore:
     def unacknowledged(self) -> Unacknowledged:
         """See ``Core``."""
         return self.ledger.unacknowledged
+
+    @property
+    def bounces(self) -> Bounces:
+        """See ``Core``."""
+        return self.ledger.bounces
 
     @property
     def seq(self) -> int:

@@ -47,6 +47,7 @@ from happy.errors import HappyError
 from happy.journal.blobs import Blobs
 from happy.journal.disk import FileDisk
 from happy.limits import Limits
+from happy.return_paths import ReturnPaths
 from happy.split.front_stream import FrontStream
 from happy.split.link import Link
 from happy.split.messages import Kind, Line, Order, Ready
@@ -207,6 +208,7 @@ class Front:
             case Kind.ORDER:
                 self._order = msgspec.msgpack.decode(body, type=Order)
             case Kind.GO:
+                self._stream.return_paths = ReturnPaths(body)
                 self._serve()
             case Kind.REOPEN if self._access_file is not None:
                 self._access_file.reopen()

@@ -21,6 +21,7 @@ from happy.errors import Busy, DefinitionError, HappyError, TooLarge
 from happy.event import Blob, Exchange, Prepared, Waiting
 from happy.journal.blobs import Blobs
 from happy.limits import Limits
+from happy.return_paths import ReturnPaths
 from happy.split.messages import Events, Found, Kind, Outcomes, Question
 from happy.split.pickled import NotTold, pack, unpack, unpack_error
 from happy.split.queries import queries_of
@@ -50,6 +51,8 @@ class FrontStream:
         soon: Soon,
         unsent_bytes: Callable[[], int],
     ) -> None:
+        self.return_paths = ReturnPaths()
+        """Those of the journal, when the container has said that it serves."""
         self._decoder = EventDecoder(definition.events)
         self._names = {query: name for name, query in queries_of(definition.app).items()}
         self._limits = limits

@@ -108,7 +108,7 @@ class Front:
 
     def _serve(self) -> None:
         self._state, self._served_s = "serving", 0
-        self._link.send(Kind.GO)
+        self._link.send(Kind.GO, self._fronts.stream.return_paths.key)
 
     def _start_again(self) -> None:
         self._restart = None

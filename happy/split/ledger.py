@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 
 from happy.apply import Machine
+from happy.bounces import Bounces
 from happy.effects import Outbox, Owed
 from happy.event import (
     Configured,
@@ -27,6 +28,7 @@ from happy.event import (
 )
 from happy.keys import Keys, Remembered
 from happy.marks import DigestMark
+from happy.return_paths import ReturnPaths
 from happy.schedule import Schedules
 from happy.split.aside import Changed, Ready
 from happy.split.replies import ToldFailure, Untold, encode_each
@@ -36,12 +38,13 @@ from happy.unacknowledged import Unacknowledged
 class Ledger:
     """What is known here of a machine elsewhere; see the head of this module."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal_id: bytes) -> None:
         self.outbox = Outbox()
         self.schedules = Schedules()
         self.configured = Configured(b"")
         self.keys = Keys(self.configured.keys_remembered_max)
         self.unacknowledged = Unacknowledged()
+        self.bounces = Bounces(ReturnPaths.of(journal_id))
         self.seq = 0
         self.failed = 0
 
@@ -63,6 +66,10 @@ class Ledger:
         self.unacknowledged.clear()
         for seq, copy, time_ns in ready.unacknowledged:
             self.unacknowledged.put_back(seq, copy, time_ns)
+        self.bounces.configure(ready.configured)
+        self.bounces.clear()
+        for item in ready.bounces:
+            self.bounces.put_back(*item)
         now = {owed.id: owed for owed in ready.owed}
         gone = [owed.id for owed in self.outbox if owed.id not in now]
         self._owe({**dict.fromkeys(gone), **now})
@@ -93,6 +100,7 @@ class Ledger:
             case Configured():
                 self.configured = entry.event
                 self.keys.remembered_max = entry.event.keys_remembered_max
+                self.bounces.configure(entry.event)
             case Mail():
                 self.unacknowledged.forget(entry.event.acknowledged)
                 if not isinstance(outcome, RefusedOutcome):
@@ -103,6 +111,8 @@ class Ledger:
                 self.schedules.declare(entry.event, entry.time_ns)
             case ScheduleFired():
                 self.schedules.fire(entry.event)
+            case _:
+                self.bounces.take(entry.event, entry.time_ns)
 
     def _owe(self, debts: dict[tuple[int, int], Owed | None]) -> None:
         for effect_id in sorted(debts):
@@ -141,6 +151,7 @@ def ready_of(
         outcomes=outcomes,
         untold=tuple(untold),
         unacknowledged=tuple(machine.unacknowledged),
+        bounces=tuple(machine.bounces),
         agreed=machine.agreed,
         mark=mark,
         accepted=replayed.accepted,

@@ -30,7 +30,7 @@ class Kind(IntEnum):
     FAILED = 3
     """From a front: it cannot, and a sentence."""
     GO = 4
-    """To a front: accept connections."""
+    """To a front: accept connections; and the key of the return paths."""
     EVENTS = 5
     """From a front: a batch of events (``Events``)."""
     OUTCOMES = 6

@@ -15,7 +15,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from happy.app import App, definition_of
+from happy.bounces import suppressed_end
 from happy.codec import to_json
+from happy.dsn import is_hard, status_of
 from happy.effects import Call, Owed, SendMail
 from happy.event import CallEnded, Configured, Exchange, Mail, MailFailed, MailSent
 from happy.limits import Limits
@@ -284,25 +286,23 @@ class _Smarthost:
         self._running = running_app
 
     def perform(self, owed: Owed) -> None:
+        self._running.clock.callLater(0, self._deliver, owed)
+
+    def _deliver(self, owed: Owed) -> None:
+        self._running.stream.submit(self._end_of(owed), Exchange("effect"))
+
+    def _end_of(self, owed: Owed) -> MailSent | MailFailed:
         mail = owed.effect
         assert isinstance(mail, SendMail)
-        self._running.clock.callLater(0, self._deliver, owed.id, mail)
-
-    def _deliver(self, effect_id: tuple[int, int], mail: SendMail) -> None:
+        suppression = self._running.stream.bounces.suppression_of(mail.recipient)
+        if suppression is not None:
+            return suppressed_end(owed, suppression)
+        envelope = (*owed.id, mail.recipient, mail.reverse_path, mail.tag)
         refusal = self._running.refuse_mail(mail)
-        end = MailSent if refusal is None else MailFailed
-        if refusal is None:
-            self._running.sent.append(mail)
-        self._running.stream.submit(
-            end(
-                *effect_id,
-                mail.recipient,
-                mail.reverse_path,
-                mail.tag,
-                refusal or "250 2.0.0 Ok",
-            ),
-            Exchange("effect"),
-        )
+        if refusal is not None:
+            return MailFailed(*envelope, refusal, hard=is_hard(status_of(refusal), refusal))
+        self._running.sent.append(mail)
+        return MailSent(*envelope, "250 2.0.0 Ok")
 
     def stop(self) -> Deferred[None]:
         return succeed(None)

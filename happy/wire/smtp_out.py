@@ -20,6 +20,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from happy.app import BlobReader
+from happy.bounces import Unreached, suppressed_end
+from happy.dsn import is_hard, status_of
 from happy.effects import EffectId, Owed, SendMail
 from happy.event import Blob, MailDelayed, MailFailed, MailSending, MailSent
 from happy.limits import Limits
@@ -70,7 +72,7 @@ class MailOut:
     ``hops`` finds the way of mail, None when there is none: then mail stays owed. ``identity``
     is the host name to greet with; ``sign`` returns the fields to put before a message, if it
     is not None; ``key_of`` gives the stable name of an effect; ``time_ns``
-    is the clock of the stream.
+    is the clock of the stream. ``suppression_of`` says why an address is not written to.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the world that a test replaces
@@ -86,6 +88,7 @@ class MailOut:
         time_ns: Callable[[], int],
         chance: Chance,
         sign: Callable[[SendMail], Awaitable[bytes]] | None = None,
+        suppression_of: Callable[[str], Unreached | None] = lambda _: None,
     ) -> None:
         self._hops = hops
         self._open_blob = open_blob
@@ -96,6 +99,7 @@ class MailOut:
         self._time_ns = time_ns
         self._chance = chance
         self._sign = sign
+        self._suppression_of = suppression_of
         self._ends = Ends(submit, clock)
         self._destinations = Destinations(self._lane, limits, clock)
         self._clients: set[SmtpClient] = set()
@@ -110,7 +114,11 @@ class MailOut:
         assert isinstance(mail, SendMail)
         if owed.id in self._in_hand:
             return  # it is sent already, or will be in its turn
-        if self._hops is not None:
+        suppression = self._suppression_of(mail.recipient)
+        if suppression is not None:
+            self._in_hand.add(owed.id)
+            Deferred.fromCoroutine(self._suppress(owed, suppression))
+        elif self._hops is not None:
             self._in_hand.add(owed.id)
             self._destinations.add(self._hops.destination_of(mail.recipient), owed)
         elif not self._warned:
@@ -226,6 +234,11 @@ class MailOut:
             await client.closed
             self._clients.discard(client)
 
+    async def _suppress(self, owed: Owed, why: Unreached) -> None:
+        """End what is to an address where mail has failed too often."""
+        await self._ends.hand_in(suppressed_end(owed, why))
+        self._in_hand.discard(owed.id)
+
     # --- ends -------------------------------------------------------------------------------
 
     async def _report(self, attempt: _Attempt, result: Result) -> None:
@@ -252,7 +265,8 @@ class MailOut:
         if isinstance(result, Sent):
             return MailSent(*envelope, result.reply, before)
         if isinstance(result, Permanent):
-            return MailFailed(*envelope, result.reply, before)
+            hard = is_hard(status_of(result.reply), result.reply)
+            return MailFailed(*envelope, result.reply, before, hard)
         now_ns = self._time_ns()
         if now_ns - owed.since_ns >= self._limits.mail_out_lifetime_s * _NS:
             reply = f"5.4.7 given up after {number} attempts, the last one: {result.reply}"

@@ -26,6 +26,7 @@ from happy.wire.address import (
     parse_path,
 )
 from happy.wire.mail_homes import MailHome
+from happy.wire.returned import submit_mail
 from happy.wire.smtp_arrival import SmtpArrival
 from happy.wire.smtp_parameters import Parameters, refusal_of_mail, refusal_of_rcpt, told
 from happy.wire.smtp_reader import ChunkReader, MessageReader
@@ -303,7 +304,8 @@ class SmtpTransaction(SmtpArrival):
         return self.factory.look_at(mail, home).addCallback(self._take, envelope, home)
 
     def _take(self, mail: Mail, envelope: Envelope, home: MailHome) -> Deferred[Reply]:
-        return self._submit(home, mail).addCallback(self._placed, mail, envelope)
+        submitted = submit_mail(home, mail, partial(self._submit, home))
+        return submitted.addCallback(self._placed, mail, envelope)
 
     def _placed(self, seqs: tuple[int, ...], mail: Mail, envelope: Envelope) -> Reply:
         placed = zip(envelope.recipients, mail.recipients, seqs, strict=True)
