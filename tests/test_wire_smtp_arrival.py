@@ -23,6 +23,18 @@ SESSION = (
 TOLD = b"XCLIENT NAME=c.example ADDR=198.51.100.7 PORT=50000 PROTO=ESMTP HELO=hello.example"
 
 
+MESSAGE = b"MAIL FROM:<a@s.example>\r\nRCPT TO:<dev@lists.example>\r\nBDAT 3 LAST\r\nx\r\n"
+TOLD_PARTS = [
+    TOLD + b"\r\n",
+    b"XCLIENT LOGIN=ann ADDR=IPV6:2001:db8::7\r\n",
+    b"XCLIENT HELO=[UNAVAILABLE] COLOR=red\r\n",
+    b"XFORWARD IDENT=4Fz\r\n",
+    b"EHLO mta.example\r\n",
+    MESSAGE,
+    MESSAGE,
+]
+
+
 def proxied(**options):
     return Door(proxied=True, relays=[PROXY, "unix"], **options)
 
@@ -325,6 +337,24 @@ def test_attributes_are_read_in_one_form():
         "NAME": "",
         "LOGIN": "a+b",
     }
+
+
+@settings(deadline=None)
+@given(st.permutations(TOLD_PARTS), st.lists(st.integers(1, 60), max_size=20))
+def test_any_split_of_a_session_of_a_relay_gives_the_same(parts, sizes):
+    """XCLIENT, a greeting, a hello and a message in any order and any pieces."""
+
+    def run(pieces):
+        door = relay()
+        peer = door.connect()
+        peer.push(*pieces)
+        mails = [(mail.peer, mail.helo, mail.login, mail.forwarded) for mail in door.mails]
+        return peer.replies, mails
+
+    session = b"".join(parts) + b"QUIT\r\n"
+    plain = run([*parts, b"QUIT\r\n"])
+    assert run([session]) == plain
+    assert run(cut(session, sizes)) == plain
 
 
 def test_what_was_told_in_the_clear_is_forgotten_under_tls(tmp_path):
