@@ -108,3 +108,11 @@ def test_who_share_a_door_face_the_same_peers(tmp_path):
     file.write_text(text.replace('"X"', relay).replace('"tcp:2525"\n', f"{relay}\n")
                     + '[mail]\nrelays = ["127.0.0.1"]\n')  # fmt: skip
     assert len(load(file).apps) == 2
+
+
+def test_each_application_behind_a_door_has_its_own_checks(tmp_path):
+    """What is looked up about a mail is for the one it is for, and no matter of the place."""
+    file = tmp_path / "c.toml"
+    text = BOTH.format(door="smtp", first="tcp:2525", second="X", domains='["shop.example"]')
+    file.write_text(text.replace('"X"', '{ listen = "tcp:2525", check = ["dkim"] }'))
+    assert [app.smtp[0].check for app in load(file).apps] == [(), ("dkim",)]

@@ -93,6 +93,10 @@ class Endpoint:
         """Whether the same description means the same place: port 0 is another each time."""
         return self.binds is not None
 
+    def is_one_with(self, other: Endpoint) -> bool:
+        """Say whether both were written as one and the same place."""
+        return self.description == other.description
+
     def clashes(self, other: Endpoint) -> bool:
         """Say whether this and the other cannot both listen."""
         if self.binds is None or other.binds is None:

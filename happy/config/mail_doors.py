@@ -29,6 +29,13 @@ class MailEndpoint(Endpoint):
     check: tuple[str, ...] = ()
     """What is looked up about the mail that comes here; see ``happy.wire.mail_checks``."""
 
+    def is_one_with(self, other: Endpoint) -> bool:
+        """Say whether both are one door; what is looked up is of each application behind it."""
+        return super().is_one_with(other) and (
+            isinstance(other, MailEndpoint)
+            and (self.trust, self.proxied) == (other.trust, other.proxied)
+        )
+
     @property
     def has_tls(self) -> bool:
         """Whether all of a connection is encrypted."""

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
-from attrs import evolve
-
 from happy.config.endpoints import Endpoint
 from happy.config.lines import KeyPath
 from happy.config.reader import ConfigReader, dotted
@@ -35,7 +33,7 @@ def check_places(
         (_, first_app, door, *_), (_, second_app, second_door, *_) = first_key, second_key
         same_kind = door in MAIL_DOORS and door == second_door and first_app != second_app
         assert first.binds is not None
-        if not same_kind or evolve(first, place="") != evolve(second, place=""):
+        if not same_kind or not first.is_one_with(second):
             taken = f"{first.binds[0]} is already taken by {_where(reader, first_key)}"
             same = f"write {str(first)!r} here too"
             if first.description == second.description:
