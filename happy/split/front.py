@@ -280,6 +280,7 @@ class Front:
 
     def _serve(self) -> None:
         for door, inheriting in zip(self._doors, self._listening, strict=True):
+            door.open()  # the container says so when queries are true to what is configured
             inheriting.listen(door.factory).addCallbacks(door.listens, self._cannot_listen)
         self._count()
 
