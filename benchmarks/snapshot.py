@@ -9,8 +9,8 @@ between. Requests that came while one was being made are compared with the other
 the reactor was at a tick of 5 ms, and the container's own resident memory.
 
 The machine has others to serve, too. So a process that does nothing else ticks beside the
-container, and what the kernel says that the reactor's thread waited for a processor is told
-apart: the rest of the time that it was late is its own.
+container; and of the time that the reactor was late, that is told apart in which the container's
+threads were at work. What it waited for a processor is not among that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -108,30 +107,21 @@ class Store(App):
 
 
 class _Ticks:
-    """Notes in a file when the reactor came late, and how long it waited for a processor."""
+    """Notes in a file when the reactor came late, and how long its process was at work then."""
 
     def __init__(self, reactor: Any, file: Path) -> None:
         self._reactor = reactor
         self._file = file.open("w", buffering=1)
-        self._waited_s = 0.0
+        self._worked_s = 0.0
         reactor.callWhenRunning(self._tick, None)
 
     def _tick(self, due: float | None) -> None:
-        now, waited_s = time.monotonic(), waited_of(threading.get_native_id())
+        now, worked_s = time.monotonic(), time.process_time()
         if due is not None:
             late = max(0.0, now - due)
-            self._file.write(f"{now} {late} {min(late, waited_s - self._waited_s)}\n")
-        self._waited_s = waited_s
+            self._file.write(f"{now} {late} {min(late, worked_s - self._worked_s)}\n")
+        self._worked_s = worked_s
         self._reactor.callLater(TICK_S, self._tick, now + TICK_S)
-
-
-def waited_of(thread: int) -> float:
-    """Return how long a thread of this process has waited for a processor, in seconds."""
-    try:
-        told = Path(f"/proc/self/task/{thread}/schedstat").read_text()
-    except OSError:  # not every kernel counts it
-        return 0.0
-    return int(told.split()[1]) / 1e9
 
 
 def idle(file: Path) -> None:
@@ -306,9 +296,9 @@ def main() -> None:
 
 
 def noted(file: Path) -> list[tuple[float, float, float]]:
-    """Return what ticks noted: when, how late, and how much of that waiting for a processor."""
+    """Return what ticks noted: when, how late, and how much of that at work."""
     lines = (line.split() for line in file.read_text().splitlines())
-    return [(float(at), float(late), float(waited)) for at, late, waited in filter(_whole, lines)]
+    return [(float(at), float(late), float(work)) for at, late, work in filter(_whole, lines)]
 
 
 def _whole(words: list[str]) -> bool:
@@ -324,7 +314,7 @@ def report(seen: Seen, late: Late, late_idle: Late) -> None:
         "answers": seen.answers,
         "idle process late": [(at, by) for at, by, _ in late_idle],
         "reactor late": [(at, by) for at, by, _ in late],
-        "reactor late of its own": [(at, by - waited) for at, by, waited in late],
+        "reactor late, at work": [(at, work) for at, _, work in late],
     }
     spread = {
         (what, making): told(f"{what}, {'making one' if making else 'usually'}", values)

@@ -215,6 +215,10 @@ class Machine:
         bounces = ("bounces", self.bounces.digest()) if self.bounces else ()
         return hexdigest(parts + more + bounces)
 
+    def get_ready(self) -> None:
+        """Do what somebody would wait for who asks as soon as it serves; after a replay."""
+        self._undo.put_in_order(anew=True)
+
     def resume(self, configured: Configured, failed: int) -> None:
         """Take over what an image says of an earlier machine; its state is put in besides."""
         self._context.configure(self._settings_of(self.seq, configured), configured.domains)

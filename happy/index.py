@@ -133,8 +133,8 @@ class SortedIndex(Index):
     """Groups of keys whose values can be walked in order, from any value to any other.
 
     The groups are the truth; their order is put right when somebody asks, from the values that
-    came and went since. An exception in the middle of that leaves no order at all, and the next
-    to ask gets a new one.
+    came and went since, and between events, so that nobody who asks waits for many. An exception
+    in the middle of that leaves no order at all, and the next to ask gets a new one.
     """
 
     __slots__ = ("_kind", "_order", "_touched")
@@ -191,6 +191,11 @@ class SortedIndex(Index):
                     f"with {bound!r}"
                 )
         return map(self.groups.__getitem__, order.irange(low, high, reverse=reverse))
+
+    def put_in_order(self, *, anew: bool) -> None:
+        """Put the order right; where there is none, only if it may be made ``anew``."""
+        if anew or self._order is not None:
+            self._in_order()
 
     def _touch(self, value: Any) -> None:
         if self._order is None:

@@ -85,6 +85,12 @@ class Lookup(Generic[K, V]):
         """Return the row with the greatest value in a sorted field, None of an empty table."""
         return next(self._ranged(name, None, None, reverse=True), None)
 
+    def put_in_order(self, *, anew: bool) -> None:
+        """Put sorted indexes in order, as ``SortedIndex`` does; between events, for the undo."""
+        for one in self._indexes:
+            if type(one) is SortedIndex:
+                one.put_in_order(anew=anew)
+
     def _index(self, name: str) -> Any:
         found = self._names.get(name)
         if found is None:

@@ -306,6 +306,7 @@ class _Replay:
         self._note.clear()
         applying.suspect = None
         self._accepts.report(self._name)
+        machine.get_ready()
         return Replayed(
             InlineCore(machine, applying),
             None if self._recalled is None else self._recalled.snapshot,

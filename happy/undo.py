@@ -111,6 +111,13 @@ class Undo:
         if len(self.log) >= _LOG_MAX:
             changed = self._gather()
             self._settle(changed - (_CHANGED_MAX_IN_REPLAY if replaying else _CHANGED_MAX))
+            if not replaying:
+                self.put_in_order(anew=False)
+
+    def put_in_order(self, *, anew: bool) -> None:
+        """Do what the next to ask a sorted index would wait for; ``anew`` sorts all its values."""
+        for rows in self._tables.values():
+            rows.put_in_order(anew=anew)
 
     def _gather(self) -> int:
         """Empty the log, and keep what each row was at first; return how many have changed."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from happy import App, event, handles, state
+from happy import App, event, handles, state, table
 from happy.app import definition_of
 from happy.codec import EventDecoder, encode
 from happy.errors import Ambiguous, Corrupt, NoRoom, NotAJournal, SyncFailed, UnknownEvent
@@ -23,6 +23,7 @@ from happy.journal.names import (
 )
 from happy.limits import Limits
 from happy.opening import open_application
+from happy.table import Table
 from happy.testing.disk import MemoryDisk
 from happy.world import World
 from snapshot_kit import Branch, Paid, told
@@ -62,6 +63,24 @@ class Both(Adder):
     @handles(Other)
     def other(state, event, context):
         state.count += 100
+
+
+@attrs.frozen
+class Task:
+    due: int
+
+
+@state
+class Tasks:
+    rows: Table[int, Task] = table(sorted=("due",))
+
+
+class Planner(App):
+    state = Tasks
+
+    @handles(Add)
+    def add(state, event, context):
+        state.rows[context.seq] = Task(event.number)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -149,6 +168,14 @@ def test_it_goes_on_where_it_ended(disk):
         if n % 2:
             opened.appender.mark(Kind.CLOSE_MARK, 2000 + n)
     assert open_(disk).core.machine.state.total == 90
+
+
+def test_an_opened_application_is_sorted_already(disk, monkeypatch):
+    """Who first asks for an order does not wait until all rows are sorted."""
+    add(open_(disk, Planner), 3, 1, 2)
+    rows = open_(disk, Planner).core.machine.state.rows
+    monkeypatch.setattr("happy.index.SortedList", None)
+    assert [task.due for task in rows.ordered("due")] == [1, 2, 3]
 
 
 def test_a_torn_end_is_told_and_kept(disk, said):

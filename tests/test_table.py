@@ -228,6 +228,7 @@ class Undoing(RuleBasedStateMachine):
     def commit(self, settle):
         self.undo.commit()
         self.model.commit()
+        self.root.rows.put_in_order(anew=settle)
         if settle:
             assert self.undo.digest() == digest(self.root)
         self._begin()

@@ -8,6 +8,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sortedcontainers import SortedList
 
 from happy.state import digest, state, table
 from happy.table import Table
@@ -36,6 +37,16 @@ class Numbers:
 class Pair:
     rows: Table[int, int] = table()
     more: Table[int, int] = table()
+
+
+@attrs.frozen
+class Day:
+    due: int
+
+
+@state
+class Calendar:
+    rows: Table[int, Day] = table(sorted=("due",))
 
 
 @pytest.fixture
@@ -154,6 +165,33 @@ def test_few_rows_that_change_in_turn_are_hashed_for_a_digest_only(hashed):
     for number in range(20_000):
         change(undo, root, number % 800)
     assert hashed == []
+
+
+def test_who_asks_for_an_order_does_not_wait_for_all_of_it(monkeypatch):
+    """A sorted index is sorted before an application serves, and kept in order as rows change."""
+    root, undo = begun(Calendar())
+    for key in range(2000):
+        root.rows[key] = Day(key)
+    undo.tidy(replaying=True)
+    undo.put_in_order(anew=True)
+    sorted_anew, put_in = [], []
+    monkeypatch.setattr("happy.index.SortedList", sorted_anew.append)
+    add = SortedList.add
+    monkeypatch.setattr(SortedList, "add", lambda self, one: put_in.append(one) or add(self, one))
+    for key in range(1900):
+        undo.save()
+        root.rows[key] = Day(5000 - key)
+        undo.commit()
+        undo.tidy()
+    before = len(put_in)
+    assert root.rows.first("due") == Day(1900)
+    assert root.rows.last("due") == Day(5000)
+    assert sorted_anew == []
+    assert len(put_in) - before < 300
+    assert [day.due for day in root.rows.ordered("due")] == [
+        *range(1900, 2000),
+        *range(3101, 5001),
+    ]
 
 
 CHANGES = st.lists(

@@ -140,6 +140,7 @@ class ServingCore:
         )
         note.clear()
         self._applying.suspect = None
+        self._machine.get_ready()
         around.settle()
         self._watcher = Watcher(self._machine, _traceback_of)
         machine = self._machine
