@@ -310,6 +310,8 @@ Late = list[tuple[float, float, float]]
 
 def report(seen: Seen, late: Late, late_idle: Late) -> None:
     """Show what was seen; exit with 1 when a bound does not hold."""
+    if not all(split(seen.answers, seen)):
+        raise SystemExit("there was not both: a snapshot being made, and none; try more --seconds")
     ways = {
         "answers": seen.answers,
         "idle process late": [(at, by) for at, by, _ in late_idle],
