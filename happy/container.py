@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, DeferredLock, gatherResults, succee
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
@@ -26,8 +27,9 @@ from happy.config import AppConfig, Config
 from happy.control import SOCKET_MODE, SOCKET_NAME, Commands, ControlFactory
 from happy.doors import Door, MailDoors, doors_of, runners_of, shared_doors_of
 from happy.errors import HappyError, NoRoom, StartError
-from happy.event import Configured
+from happy.event import Configured, Mail
 from happy.journal.disk import FileDisk, network_file_system
+from happy.mail_again import mail_at
 from happy.mail_queue import MailQueue
 from happy.side_process import housekeeping_of
 from happy.split.cores import elsewhere_of
@@ -337,12 +339,19 @@ class Container(Service):
             return
         path.unlink(missing_ok=True)
         endpoint = UNIXServerEndpoint(self._reactor, str(path), mode=SOCKET_MODE)
-        mail = MailQueue({hosted.config.name: hosted.stream for hosted in self.hosted})
+        mail = MailQueue(
+            {hosted.config.name: hosted.stream for hosted in self.hosted}, self._mail_at
+        )
         commands: Commands = {"status": self.status, "mail": mail.command}
         endpoint.listen(ControlFactory(commands)).addCallbacks(
             self._ports.append,
             lambda f: log.warn("no control socket: {why}", why=f.getErrorMessage()),
         )
+
+    def _mail_at(self, name: str, seq: int) -> Deferred[Mail]:
+        """Find a mail that came in, where reading a segment holds nobody up."""
+        pool, path = self._reactor.getThreadPool(), self._config.data / name
+        return deferToThreadPool(self._reactor, pool, mail_at, path, seq)
 
     def _close_ports(self) -> Deferred[Any]:
         ports, self._ports = self._ports, []

@@ -6,7 +6,7 @@ until now, one that is given up has *failed*. So the journal knows it, and a rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import unquote
@@ -16,8 +16,9 @@ from twisted.python.failure import Failure
 
 from happy.bounces import Outgone
 from happy.effects import EffectId, Owed, SendMail
-from happy.errors import HandlerFailed, Refused
-from happy.event import Exchange, MailDelayed, MailFailed
+from happy.errors import HandlerFailed, HappyError, Refused
+from happy.event import Exchange, Mail, MailDelayed, MailFailed
+from happy.mail_again import AGAIN, NotDone
 from happy.stream import Stream
 from happy.system_events import MailUnsuppressed
 from happy.wire.smtp_data import size_of
@@ -31,21 +32,24 @@ _GIVEN_UP: Final = "5.0.0 given up by the operator"
 Answer = dict[str, Any]
 
 
-class NotDone(Exception):
-    """What was asked for was not done; the message says why."""
-
-
 class MailQueue:
     """Answers the command ``mail`` of the control socket, for streams by name."""
 
-    def __init__(self, streams: Mapping[str, Stream]) -> None:
+    def __init__(
+        self,
+        streams: Mapping[str, Stream],
+        mail_at: Callable[[str, int], Deferred[Mail]] | None = None,
+    ) -> None:
+        """``mail_at`` finds the mail that came to an application at a place; see ``mail_again``."""
         self._streams = streams
+        self._mail_at = mail_at
 
     def command(self, verb: str = "ls", *words: str) -> Answer | Deferred[Answer]:
         """Do what a line says.
 
         ``ls``, ``bounced`` and ``suppressed`` take a NAME or none, ``show``, ``redeliver`` and
-        ``bounce`` NAME SEQ.N, and ``unsuppress`` an address, in the manner of a URL.
+        ``bounce`` NAME SEQ.N, ``again`` NAME SEQ, and ``unsuppress`` an address, in the manner of
+        a URL.
         """
         lists = {"ls": self._ls, "bounced": self._bounced, "suppressed": self._suppressed}
         if verb in lists and len(words) <= 1:
@@ -54,7 +58,37 @@ class MailQueue:
             return lists[verb]({n: s for n, s in self._streams.items() if n in (words or (n,))})
         if verb == "unsuppress" and len(words) == 1:
             return self._unsuppress(unquote(words[0]))
+        if verb == "again" and len(words) == 2:
+            return self._again(*words)
         return self._of_one(verb, words)
+
+    def _again(self, name: str, place: str) -> Answer | Deferred[Answer]:
+        """Have a mail that came in handled once more, as a new event."""
+        stream = self._streams.get(name)
+        if stream is None or self._mail_at is None or not (place.isascii() and place.isdigit()):
+            return _error(f"there is no application {name}, or {place} is no place")
+        what = f"{name}/{place}"
+
+        def found(mail: Mail) -> Deferred[Answer]:
+            exchange = Exchange(f"{AGAIN}{place}")
+
+            def told(_: object) -> Answer:
+                return {"id": what, "done": "redeliver", "seq": exchange.seqs[-1]}
+
+            def not_told(failure: Failure) -> Answer:
+                if failure.check(Refused, HandlerFailed) and exchange.seqs:
+                    why = failure.getErrorMessage()
+                    seq = exchange.seqs[-1]
+                    return _error(f"{what}: it happened again as seq {seq}, in vain: {why}")
+                return _error(f"{what}: {failure.getErrorMessage()}")
+
+            return stream.submit(mail, exchange).addCallbacks(told, not_told)
+
+        def not_found(failure: Failure) -> Answer:
+            failure.trap(NotDone, HappyError, OSError)
+            return _error(failure.getErrorMessage())
+
+        return self._mail_at(name, int(place)).addCallbacks(found, not_found)
 
     def _of_one(self, verb: str, words: Sequence[str]) -> Answer | Deferred[Answer]:
         if verb not in ("show", "redeliver", "bounce") or len(words) != 2:

@@ -145,8 +145,39 @@ def test_a_letter_that_a_handler_failed_on_is_found_and_delivered_again(containe
     assert len(entries(house, "happy.Mail")) == 2
     house.start()
     assert house.status()["apps"][0]["failed"] == 2
-    held = happy("mail", "redeliver", row["id"], house.data)
-    assert (held.exit_code, "in use" in held.stderr) == (4, True)
+    vain = happy("mail", "redeliver", row["id"], house.data)
+    assert (vain.exit_code, "in vain" in vain.stderr) == (1, True), vain.stderr
+
+
+def test_a_letter_is_delivered_again_while_the_container_runs(container):
+    """It is listed, and happens again as an event of the running application, from an operator."""
+    house = container(DESK)
+    (house.folder / "desk.py").write_text(
+        CODE.format(line="if not state.count: raise RuntimeError('broken')")
+        + "    @mail.to('mend@')\n    def mend(state, mail, context):\n        state.count += 1\n"
+    )
+    house.start()
+
+    def write(to):
+        swaks(house.port("lists", "smtp"), "--to", f"{to}@app.example", "--from", "ann@x.example")
+
+    write("help")
+    (row,) = lines(happy("mail", "dead", "lists", "--config", house.config))
+    vain = happy("mail", "redeliver", row["id"], house.data)
+    assert (vain.exit_code, "in vain" in vain.stderr) == (1, True), vain.stderr
+    write("mend")
+    done = happy("mail", "redeliver", row["id"], "--config", house.config, "--json")
+    assert done.exit_code == 0, done.stderr
+    first, _, _, again = entries(house, "happy.Mail")
+    assert again["recipients"] == first["recipients"] == ["help@app.example"]
+    assert again["content"] == first["content"]
+    (answer,) = lines(done)
+    shown = happy("journal", "show", house.data / "lists", "--from", str(answer["seq"]))
+    assert lines(shown)[0]["source"] == f"redelivery of {row['id'].partition('/')[2]}"
+    strange = happy("mail", "redeliver", "lists/999", house.data)
+    assert (strange.exit_code, "there is no seq 999" in strange.stderr) == (1, True)
+    house.stop()
+    assert row["id"] not in happy("mail", "dead", "lists", "--config", house.config).stdout
 
 
 def test_who_fails_for_good_is_seen_and_written_to_again(container, sink):

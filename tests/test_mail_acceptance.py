@@ -176,6 +176,17 @@ SHOWN = {
         "test_outbound.test_a_refusal_in_the_middle_of_a_message_fails_at_once",
         "test_outbound.test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id",
     ],
+    "a bounce at a return path of ours is an event; who fails for good is suppressed, or not": [
+        "test_wire_returned.test_a_report_is_an_event_of_the_message_it_is_about",
+        "test_wire_returned.test_what_other_servers_write_is_understood",
+        "test_wire_returned.test_nobody_can_report_on_what_was_not_sent_to_him",
+        "test_wire_returned.test_who_fails_for_good_is_suppressed_until_somebody_says_otherwise",
+        "test_cli_mail.test_who_fails_for_good_is_seen_and_written_to_again",
+    ],
+    "an operator lists mail and has any of it handled again, which is an event that says so": [
+        "test_cli_mail.test_a_letter_is_delivered_again_while_the_container_runs",
+        "test_cli_mail.test_a_letter_that_a_handler_failed_on_is_found_and_delivered_again",
+    ],
     "PROXY v1 and v2, split anywhere, from listed peers only; the greeting comes after it": [
         "test_wire_proxy_header.test_how_it_is_cut_changes_nothing",
         "test_wire_smtp_arrival.test_the_client_behind_a_proxy_is_the_peer",

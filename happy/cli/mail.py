@@ -12,7 +12,7 @@ import msgspec
 
 from happy.cli.applications import application, application_options
 from happy.cli.asking import NoAnswer, ask
-from happy.cli.bodies import MAIL, records_in
+from happy.cli.bodies import records_in
 from happy.cli.bounds import Wanted
 from happy.cli.frames import steps
 from happy.cli.output import (
@@ -30,15 +30,15 @@ from happy.cli.places import data_path
 from happy.cli.quarantine import append_event
 from happy.cli.segments import segment_names
 from happy.cli.statuses import Status, statuses
-from happy.codec import Record, decode_plain, encode_again
+from happy.codec import decode_plain, encode
 from happy.event import MailDelayed, MailFailed, MailSending, MailSent, event_meta
 from happy.journal.disk import FileDisk
 from happy.journal.frame import Frame
+from happy.mail_again import AGAIN, NotDone, mail_at
 from happy.system_events import MailBounced
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_AGAIN: Final = "redelivery of "
 _TOLD: Final = tuple(
     event_meta(cls).name for cls in (MailSending, MailDelayed, MailSent, MailFailed, MailBounced)
 )
@@ -221,13 +221,14 @@ def redeliver(message: str, data: Path | None, config: Path | None, as_json: boo
     """Send a message that is owed now, or have one that came in handled once more.
 
     NAME/SEQ.N is tried at once, not when its pause is over; the container must run. NAME/SEQ, a
-    message that came in, happens again as a new event, at the next start: stop the container
-    first, and mend the handler that failed on it.
+    message that came in, happens again as a new event: at once where the container runs, else at
+    the next start. Mend the handler first that failed on it.
 
     \b
     Exit status:
       0  done
-      1  not done: there is no such message, or no container answers
+      1  not done, or in vain: there is no such message, its handler failed again, or no
+         container answers
       2  the journal is damaged
       3  not a journal
       4  in use, or something could not be read or written
@@ -238,13 +239,23 @@ def redeliver(message: str, data: Path | None, config: Path | None, as_json: boo
         _done(message, _asked(path, f"redeliver {name} {seq}.{n}"), as_json, "is sent now")
         return
     journal = path / name
+    try:
+        done = _checked(_answer_of(path, f"again {name} {seq}"))
+    except NoAnswer:
+        pass  # then the journal is nobody's
+    else:
+        _done(message, done, as_json, f"happened again as seq {done['seq']}")
+        return
     with statuses(journal):
         segment_names(FileDisk(journal), journal)
         disk = FileDisk(journal)
         disk.lock()
         try:
-            record = _mail_record(journal, seq)
-            as_seq = append_event(disk, encode_again(record, f"{_AGAIN}{seq}"))
+            try:
+                mail = mail_at(journal, seq)
+            except NotDone as error:
+                raise Unwell(str(error), Status.NOT_DONE) from None
+            as_seq = append_event(disk, encode(mail, f"{AGAIN}{seq}"))
         finally:
             disk.close()
     done = {"id": message, "done": "redeliver", "seq": as_seq}
@@ -290,7 +301,7 @@ def dead(name: str, config: Path, data: Path | None, as_json: bool) -> None:
 
     app = application(name, config, data)
     with statuses(app.path):
-        found = list(dead_letters(app.path, app.config, _AGAIN))
+        found = list(dead_letters(app.path, app.config, AGAIN))
     if as_json or not is_terminal():
         write_json(*found)
         return
@@ -330,6 +341,10 @@ def _asked(path: Path, words: str) -> dict[str, Any]:
         raise Unwell(f"{path}: {error}") from None
     except msgspec.DecodeError:
         raise Unwell(f"{path}: the container gave no answer that can be read") from None
+    return _checked(answer)
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise Unwell(str(answer["error"]))
     return answer
@@ -373,16 +388,3 @@ def _attempts(journal: Path, seq: int, n: int) -> Iterator[dict[str, Any]]:
                     "ambiguous": body.get("ambiguous", False),
                     "status": body.get("status", ""),
                 }
-
-
-def _mail_record(journal: Path, seq: int) -> Record:
-    """Return the record of a mail that came in; ``Unwell`` says why there is none."""
-    for step in steps(journal, Wanted(first=seq, last=seq)):
-        if not isinstance(step, Frame):
-            continue
-        for at, record in records_in(step):
-            if at == seq and record.type == MAIL:
-                return record
-            if at == seq:
-                raise Unwell(f"{journal}: seq {seq} is a {record.type}, no mail", Status.NOT_DONE)
-    raise Unwell(f"{journal}: there is no seq {seq}", Status.NOT_DONE)
