@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from happy.config import load
 from happy.doors import shared_doors_of
 from happy.errors import StartError
+from happy.return_paths import ReturnPaths
 from happy.split import fronts as module
 from happy.split.front import LogLines
 from happy.split.fronts import Fronts
@@ -101,6 +102,8 @@ class Port:
 
 class Stream:
     """A stream to which nothing comes."""
+
+    return_paths = ReturnPaths()
 
     soon = None
 
