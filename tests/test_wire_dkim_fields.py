@@ -7,6 +7,7 @@ import pytest
 from happy.wire.dkim_fields import (
     Field,
     Malformed,
+    are_all,
     chosen,
     domain_of,
     fields_of,
@@ -23,6 +24,22 @@ def test_a_header_is_its_fields_as_they_came():
         Field(b"subject", b"Subject : b\r\n\tc\r\n"),
     ]
     assert fields_of(b"From: a") == [Field(b"from", b"From: a\r\n")]
+
+
+@pytest.mark.parametrize(
+    ("header", "clean"),
+    [
+        (b"From: a\r\nTo: b\r\n\t, c\r\n\r\n", True),
+        (b"From: a\r\n", True),
+        (b"From: a", True),
+        (b"From: a\r\nnonsense\r\nTo: b\r\n\r\n", False),
+        (b" From: a\r\nTo: b\r\n\r\n", False),
+        (b"From nobody\r\nFrom: a\r\n\r\n", False),
+    ],
+)
+def test_a_header_is_fields_or_it_is_not(header, clean):
+    """A line that is no field is found, wherever it stands."""
+    assert are_all(header, fields_of(header)) is clean
 
 
 def test_two_forms_of_a_field():

@@ -26,6 +26,8 @@ from happy.wire.dkim import Signer, signatures
 from happy.wire.mail_checks import CHECKS, client_of
 from smtp_kit import Door
 
+pytest.importorskip("spf")
+
 CLIENT = "192.0.2.7"
 LETTER = b"From: Ann <ann@y.example>\r\nTo: dev@lists.example\r\nSubject: hello\r\n\r\nhello\r\n"
 RECORDS = {
@@ -104,6 +106,12 @@ def test_what_was_changed_on_the_way_is_no_longer_signed(position):
     assert [one.result for one in facts.dkim] == ["fail", "fail"]
     assert facts.spf.result == "fail"
     assert (facts.dmarc.result, facts.dmarc.policy) == ("fail", "reject")
+
+
+def test_a_header_with_a_line_that_is_no_field_is_signed_by_nobody():
+    """Another reader may take it for the end, and what was signed for something else."""
+    facts = CheckingDoor().take(signed().replace(b"\r\nTo:", b"\r\nhello\r\nTo:")).facts
+    assert {one.result for one in facts.dkim} == {"neutral"}
 
 
 def test_what_fails_is_taken_all_the_same():

@@ -47,6 +47,15 @@ def fields_of(header: bytes) -> list[Field]:
     return [Field(match[1].lower(), match[0]) for match in _FIELD.finditer(whole)]
 
 
+def are_all(header: bytes, fields: Sequence[Field]) -> bool:
+    """Say whether a header section is nothing but these fields.
+
+    A line that is none may be the end of the header to another reader, and so hide the rest.
+    """
+    text = header.removesuffix(b"\r\n\r\n").removesuffix(b"\r\n") + b"\r\n"
+    return text == b"".join(one.raw for one in fields)
+
+
 def relaxed(name: bytes, value: bytes) -> bytes:
     """Return a field in its relaxed form (section 3.4.2)."""
     unfolded = _SPACES.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")

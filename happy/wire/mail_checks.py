@@ -20,7 +20,7 @@ from happy.facts import Arc, Dkim, DnsAnswer, Facts
 from happy.limits import Limits
 from happy.wire.arc_verify import Chain, read_chain, verify_chain
 from happy.wire.dkim_body import Form, body_hashes
-from happy.wire.dkim_fields import Field, Malformed, fields_of
+from happy.wire.dkim_fields import Field, Malformed, are_all, fields_of
 from happy.wire.dkim_verify import Hashes, Lookup, Signature, read_dkim, verify_dkim
 from happy.wire.dmarc_check import check_dmarc
 from happy.wire.dns_lookup import DnsLookup, Question
@@ -29,6 +29,7 @@ from happy.wire.spf_check import check_spf
 CHECKS: Final = ("spf", "dkim", "dmarc", "arc")
 
 _BLOCK_BYTES: Final = 64 * 1024
+_NO_FIELD: Final = "there is a line in the header that is no field"
 
 T = TypeVar("T")
 Aside = Callable[[Callable[[], T]], Awaitable[T]]
@@ -171,11 +172,15 @@ def read_signed(header: bytes, checks: Collection[str], signatures_max: int) -> 
     if "dkim" in checks:
         sources = [one for one in fields if one.name == b"dkim-signature"]
         signatures = [_read(one) for one in sources[:signatures_max]]
+    if signatures and not are_all(header, fields):
+        signatures = [Dkim("neutral", reason=_NO_FIELD)] * len(signatures)
     if "arc" in checks:
         try:
             chain = read_chain(fields)
         except Malformed as fault:
             chain = Arc("fail", reason=str(fault))
+        if chain is not None and not are_all(header, fields):
+            chain = Arc("fail", reason=_NO_FIELD)
     return Signed(fields, signatures, chain)
 
 
