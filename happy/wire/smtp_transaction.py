@@ -243,7 +243,7 @@ class SmtpTransaction(SmtpArrival):
     def _log_end(self, message: MessageReader, envelope: Envelope, reply: Reply) -> None:
         # One line for each mail is a good part of what a mail costs, and to have Twisted put
         # it together was half of the line.
-        peer, recipients = self.peer or "a unix socket", len(envelope.recipients)
+        peer, recipients = self.peer or self.via or "a unix socket", len(envelope.recipients)
         line = f"mail from {peer}: {message.size} bytes, {recipients} recipients: {reply.line}"
         log.info(line.replace("{", "{{").replace("}", "}}"))
 
