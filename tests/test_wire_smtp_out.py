@@ -197,14 +197,15 @@ def test_sent_mail_comes_back_as_an_event():
 
 
 def test_a_permanent_refusal_fails_at_once():
-    """5xx ends the debt: MailFailed, at the first attempt."""
-    house = House()
-    house.answers["RCPT"] = ["550 5.1.1 who?"]
-    house.owe(5)
-    house.pump()
-    assert house.events == [
-        MailFailed(5, 0, "bob@x.example", "ann@y.example", "t", "550 5.1.1 who?")
-    ]
+    """5xx ends the debt: MailFailed, at the first attempt; hard, when it is about the address."""
+    for reply, hard in (("550 5.1.1 who?", True), ("554 5.7.1 not from you", False)):
+        house = House()
+        house.answers["RCPT"] = [reply]
+        house.owe(5)
+        house.pump()
+        assert house.events == [
+            MailFailed(5, 0, "bob@x.example", "ann@y.example", "t", reply, hard=hard)
+        ]
 
 
 def test_the_rest_waits_its_turn_in_order():
