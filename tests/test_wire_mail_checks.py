@@ -213,9 +213,7 @@ def test_commands_behind_a_message_wait_for_it():
     peer.say(b"MAIL FROM:<ann@y.example>", b"RCPT TO:<dev@lists.example>", b"DATA")
     peer.push(signed() + b".\r\nQUIT\r\n")
     before = peer.replies
-    assert before.endswith("354 Go ahead: end with a line that has a dot and nothing else\r\n") or (
-        before.splitlines()[-1].startswith("354 ")
-    )
+    assert before.splitlines()[-1].startswith("354 ")
     zone.release()
     assert [line[:3] for line in peer.replies[len(before) :].splitlines()] == ["250", "221"]
 
@@ -250,7 +248,7 @@ def test_no_more_signatures_are_looked_at_than_the_bound():
 def test_what_was_made_to_take_long_takes_no_long(field):
     """Promise 8: all is read in time that grows with the size alone, and nothing raises."""
     began_s = time.process_time()
-    CheckingDoor().take(field + b"\r\n" + signed(b" " * 0 + LETTER))
+    CheckingDoor().take(field + b"\r\n" + signed())
     assert time.process_time() - began_s < 30
 
 
