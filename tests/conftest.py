@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fork_kit import Forker
 from nursery_kit import Nursery
@@ -21,6 +22,12 @@ from smtp_sink import Sink
 
 # What runs in the background of a shell ignores an interrupt, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# That a machine has other work as well is no fault of what is tested.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 CI = bool(os.environ.get("CI"))
 START_S_MAX = 60
