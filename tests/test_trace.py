@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import attrs
+import authres
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,7 +99,6 @@ def test_what_was_not_looked_up_is_not_told(facts, text):
 
 def test_another_program_reads_our_results():
     """Authres finds in the field what the facts say."""
-    authres = pytest.importorskip("authres")
     mail = attrs.evolve(MAIL, checked=FACTS)
     line = " ".join(results_field(mail).decode().split())
     parsed = authres.AuthenticationResultsHeader.parse(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import dkim
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,6 @@ from happy.facts import Arc, DnsAnswer
 from happy.wire.arc_verify import INSTANCES_MAX, read_chain, verify_chain
 from happy.wire.dkim_body import body_hashes
 from happy.wire.dkim_fields import Malformed, fields_of
-
-dkim = pytest.importorskip("dkim")
-pytest.importorskip("authres")
 
 KEYS = {name: rsa_key(n) for n, name in enumerate(("a.example", "b.example", "c.example"))}
 SIGNED = [b"from", b"to", b"subject"]

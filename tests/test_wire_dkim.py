@@ -6,6 +6,7 @@ import base64
 import re
 from itertools import pairwise
 
+import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -24,8 +25,6 @@ from happy.event import MailDelayed
 from happy.wire.dkim import Signer, load_key, signatures
 from happy.wire.smtp_data import as_sent, blocks_of
 from test_wire_smtp_out import MAIL, House
-
-dkim = pytest.importorskip("dkim")
 
 RSA = generate_private_key(65537, 1024)
 ED25519 = Ed25519PrivateKey.generate()

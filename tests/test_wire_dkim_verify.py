@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 
+import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -17,9 +18,6 @@ from happy.wire.dkim import Signer, signatures
 from happy.wire.dkim_body import body_hashes
 from happy.wire.dkim_fields import Field, Malformed, are_all, fields_of, tags_of
 from happy.wire.dkim_verify import read_dkim, verify_dkim
-
-dkim = pytest.importorskip("dkim")
-pytest.importorskip("nacl")
 
 KEYS = {"r": rsa_key(), "e": ed25519_key()}
 ALGORITHMS = {"r": b"rsa-sha256", "e": b"ed25519-sha256"}

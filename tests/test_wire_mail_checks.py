@@ -26,8 +26,6 @@ from happy.wire.dkim import Signer, signatures
 from happy.wire.mail_checks import CHECKS, client_of
 from smtp_kit import Door
 
-pytest.importorskip("spf")
-
 CLIENT = "192.0.2.7"
 LETTER = b"From: Ann <ann@y.example>\r\nTo: dev@lists.example\r\nSubject: hello\r\n\r\nhello\r\n"
 RECORDS = {

@@ -7,6 +7,7 @@ import re
 from email.message import EmailMessage
 
 import pytest
+from flufl.bounce import all_failures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,9 +200,8 @@ def test_a_holiday_notice_is_no_report(app):
 @pytest.mark.parametrize("name", CORPUS)
 def test_what_other_servers_write_is_understood(name):
     """Row 39: each message of flufl.bounce's own corpus means here what its authors say."""
-    bounce = pytest.importorskip("flufl.bounce")
     text = text_of(name)
-    _, permanent = bounce.all_failures(email.message_from_bytes(text))
+    _, permanent = all_failures(email.message_from_bytes(text))
     content = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     header = content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     found = read_bounce(Mail("", ("x@app.example",), header, content))

@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from happy.facts import DnsAnswer, Spf
 from happy.wire import spf_check
 from happy.wire.spf_check import check_spf, installed
-
-pytest.importorskip("spf")
-yaml = pytest.importorskip("yaml")
 
 SUITE = Path(os.environ.get("HAPPY_SPF_SUITE", ""))
 CLIENT = "192.0.2.7"

@@ -121,6 +121,7 @@ def serve_past(app: Application, asked: Wanted, endpoint: str, *, as_json: bool)
     listening.addCallbacks(door.listens, failures.append)
     if failures:
         raise Unwell(f"cannot listen on {where}: {failures[0].getErrorMessage()}", Status.UNUSABLE)
+    door.open()
     _say(app, machine, door.where, as_json=as_json)
     reactor.run()
 
