@@ -176,6 +176,46 @@ SHOWN = {
         "test_outbound.test_a_refusal_in_the_middle_of_a_message_fails_at_once",
         "test_outbound.test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id",
     ],
+    "automatic replies go to no machine, list or bounce, and once a day to a person": [
+        "test_correspondents.test_no_machine_is_answered",
+        "test_correspondents.test_a_person_is_answered_once_a_day",
+        "test_examples_lists.test_a_machine_is_not_answered",
+    ],
+    "what is sent automatically says so, with an id, references and a return path of its own": [
+        "test_correspondents.test_an_answer_says_that_a_machine_wrote_it_and_what_it_answers",
+        "test_examples_lists.test_what_we_write_is_marked_as_automatic_and_cannot_bounce",
+        "test_examples_lists.test_each_copy_has_a_return_path_of_its_own",
+    ],
+    "mail out is tried for five days, from 5 to 70 minutes apart, through restarts and replays": [
+        "test_wire_smtp_out.test_a_message_is_tried_for_five_days_through_any_restarts",
+        "test_wire_smtp_out.test_a_permanent_refusal_fails_at_once",
+    ],
+    "no chunking breaks a message on its way out, and nothing gets into its envelope": [
+        "test_wire_smtp_data.test_no_bytes_can_end_a_message_early",
+        "test_wire_smtp_data.test_a_dot_after_a_full_block_is_doubled",
+        "test_wire_smtp_client.test_nothing_but_an_address_gets_into_the_envelope",
+    ],
+    "MX in order of preference, ties at random, the address without any, none for null MX": [
+        "test_wire_mx.test_servers_come_in_the_order_of_their_preference",
+        "test_wire_mx.test_servers_of_one_preference_share_the_mail",
+        "test_wire_mx.test_a_domain_without_mx_is_its_own_server",
+        "test_wire_mx.test_where_there_is_no_server_it_is_said_whether_for_good",
+        "test_wire_mx.test_mail_finds_its_way_by_real_dns",
+    ],
+    "MTA-STS is honoured: verified TLS, or the mail waits": [
+        "test_wire_mta_sts.test_mail_goes_over_verified_tls_or_waits",
+        "test_wire_mta_sts.test_where_no_server_is_allowed_mail_waits",
+    ],
+    "one stuck destination delays no other; so many connections and messages to each": [
+        "test_outbound.test_one_stuck_destination_delays_no_other",
+        "test_wire_destinations.test_a_stuck_destination_delays_no_other",
+        "test_wire_destinations.test_a_destination_gets_no_more_than_its_rate",
+    ],
+    "DKIM by both kinds of key is verified by others, and a report of ours is one for others": [
+        "test_wire_dkim.test_both_kinds_of_key_are_verified_by_dkimpy",
+        "test_dsn.test_a_report_is_what_rfc_3464_wants",
+        "test_dsn.test_others_recognise_our_report",
+    ],
     "a bounce at a return path of ours is an event; who fails for good is suppressed, or not": [
         "test_wire_returned.test_a_report_is_an_event_of_the_message_it_is_about",
         "test_wire_returned.test_what_other_servers_write_is_understood",
