@@ -24,6 +24,7 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
 from happy.config import AppConfig, Config
+from happy.config.endpoints import with_backlog
 from happy.control import SOCKET_MODE, SOCKET_NAME, Commands, ControlFactory
 from happy.doors import Door, MailDoors, doors_of, runners_of, shared_doors_of
 from happy.errors import HappyError, NoRoom, StartError
@@ -303,7 +304,7 @@ class Container(Service):
                 self._fail(str(_cannot_listen(name, door, failures[0])))
 
         try:
-            endpoint = serverFromString(self._reactor, door.endpoint)
+            endpoint = serverFromString(self._reactor, with_backlog(door.endpoint))
         except (LookupError, ValueError, OSError):  # a systemd socket that was not passed on
             raise _cannot_listen(name, door, Failure()) from None
         endpoint.listen(door.factory).addCallbacks(listens, failures.append).addCallback(too_late)

@@ -6,6 +6,8 @@ The configuration may set each of them, for all applications in ``[limits]`` or 
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import field, frozen
 from attrs.validators import gt, instance_of
 
@@ -17,6 +19,9 @@ TIB = 1024 * 1024 * MIB
 def _bound(default: int) -> int:
     whole = [instance_of(int), gt(0)]
     return field(default=default, validator=whole)
+
+
+BACKLOG: Final = 1_024  # connections that wait for a door, unless its endpoint says otherwise
 
 
 @frozen(kw_only=True)

@@ -22,7 +22,7 @@ from twisted.internet.testing import MemoryReactor
 
 from happy.codec import settings_from_bytes
 from happy.config import load
-from happy.config.endpoints import client_endpoint, server_endpoint
+from happy.config.endpoints import client_endpoint, server_endpoint, with_backlog
 from happy.config.reader import dotted
 from happy.errors import ConfigError
 from happy.limits import Limits
@@ -595,6 +595,23 @@ def test_a_bad_server_endpoint_is_told_in_its_own_words(text, sentence):
 def test_a_good_server_endpoint_has_absolute_paths(text, description):
     """Paths become absolute, unix sockets closed to others, and nothing else changes."""
     assert server_endpoint(text, Path("/base")).description == description
+
+
+@pytest.mark.parametrize(
+    ("description", "listening"),
+    [
+        ("tcp:80", "tcp:80:backlog=1024"),
+        ("tcp:80:interface=\\:\\:1", "tcp:80:interface=\\:\\:1:backlog=1024"),
+        ("tcp:80:127.0.0.1:7", "tcp:80:127.0.0.1:7"),
+        ("tcp6:80:backlog=7", "tcp6:80:backlog=7"),
+        ("unix:address=/x:mode=660", "unix:address=/x:mode=660:backlog=1024"),
+        ("haproxy:tcp:80", "haproxy:tcp:80:backlog=1024"),
+        ("systemd:domain=INET:name=web", "systemd:domain=INET:name=web"),
+    ],
+)
+def test_many_connections_may_wait_unless_the_endpoint_says_otherwise(description, listening):
+    """Promise 8: a burst is not dropped where only a few were said to wait by nobody."""
+    assert with_backlog(description) == listening
 
 
 @pytest.mark.parametrize(

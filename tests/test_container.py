@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -200,6 +201,18 @@ def test_who_comes_before_the_configuration_is_told_waits_for_it(container):
         client.mail("ann@example.org")
         assert client.rcpt("dev-subscribe@lists.example")[0] == 250
     house.await_serving()
+
+
+def test_a_burst_of_connections_is_not_dropped(container):
+    """As many as may wait do wait for a container that is busy with something else."""
+    house = container().start()
+    place = "127.0.0.1", house.port("numbers", "http")
+    house.process.send_signal(signal.SIGSTOP)
+    with contextlib.ExitStack() as burst:
+        for _ in range(400):
+            burst.enter_context(socket.create_connection(place, timeout=WAIT_S))
+        house.process.send_signal(signal.SIGCONT)
+    assert take(house, "numbers") == b"1\n"
 
 
 def is_listening(port: int) -> bool:

@@ -24,6 +24,8 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from zope.interface import implementer
 
+from happy.limits import BACKLOG
+
 # Kind -> what it needs and what it may have besides, in the order of its unnamed arguments.
 _Forms = Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
 
@@ -133,6 +135,23 @@ def server_endpoint(text: str, base: Path) -> Endpoint:
         raise ValueError(f"{arguments['address']} is too long for the path of a unix socket")
     _ask(serverFromString, description)
     return Endpoint(description, _binds(kind, arguments, text))
+
+
+def with_backlog(description: str) -> str:
+    """Return a description by which ``BACKLOG`` connections may wait, unless it says how many.
+
+    Twisted's 50 are few: what one burst brings beyond that is dropped, and comes again a second
+    later.
+    """
+    wrapper, _, inner = description.partition(":")
+    if wrapper == "haproxy":
+        return f"haproxy:{with_backlog(inner)}"
+    (kind, *unnamed), named = _parse(description)
+    required, optional = _SERVERS.get(kind, ((), ()))
+    if "backlog" not in optional:
+        return description
+    said = _by_name(kind, unnamed, named, (*required, *optional))
+    return description if "backlog" in said else f"{description}:backlog={BACKLOG}"
 
 
 def client_endpoint(text: str, base: Path) -> Endpoint:
