@@ -256,6 +256,7 @@ SHOWN = {
         "test_trace.test_results_that_only_we_could_have_made_are_gone",
     ],
     "SPF, DKIM, DMARC and ARC are facts in the event with DNS's answers; a replay asks nobody": [
+        "test_wire_spf_check.test_the_suite_of_the_rfc_comes_through_the_door",
         "test_wire_mail_checks.test_what_is_true_of_a_message_stands_in_its_event",
         "test_wire_mail_checks.test_the_answers_that_it_rests_on_stand_in_the_event",
         "test_wire_mail_checks.test_the_same_answers_give_the_same_facts_again",
