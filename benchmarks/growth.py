@@ -85,13 +85,18 @@ def by_clients(directory: Path, seconds: float) -> list[dict[str, Any]]:
     ]
 
 
-def asked(
-    on: Sequence[int], clients: int, seconds: float, port: int, server: int
+def asked(  # noqa: PLR0913 - what is asked of whom, and how
+    on: Sequence[int],
+    clients: int,
+    seconds: float,
+    port: int,
+    server: int,
+    request: Sequence[str] = ("POST",),
 ) -> dict[str, Any]:
     """Load a server with wrk; return what came of it, with the processor's time by process."""
     first, used, load_s = last_number(port), cpu_s_by_process(server), children_s()
     url = f"http://127.0.0.1:{port}/next"
-    run = run_wrk(",".join(map(str, on)), clients, seconds, "POST", url)
+    run = run_wrk(",".join(map(str, on)), clients, seconds, url, *request)
     time.sleep(0.2)  # for what was on its way when the load ended
     taken = last_number(port) - first
     later = cpu_s_by_process(server)

@@ -104,7 +104,7 @@ class Bench:
         before = self.last(row) if row.last else 0
         used_s = cpu_s(self.roots(row))
         url = f"http://127.0.0.1:{self.port(row)}{row.path}"
-        run: dict[str, Any] = run_wrk(self.load_core, clients, seconds, row.method, url)
+        run: dict[str, Any] = run_wrk(self.load_core, clients, seconds, url, row.method)
         run["cpu_s"] = cpu_s(self.roots(row)) - used_s
         if row.closes:
             self.closed[row.name] = self.closed.get(row.name, 0) + int(run["broken"])

@@ -16,12 +16,15 @@ SCRIPT: Final = Path(__file__).with_name("load.lua")
 
 
 def run_wrk(
-    core: int | str, clients: int, seconds: float, method: str, url: str
+    core: int | str, clients: int, seconds: float, url: str, *request: str
 ) -> dict[str, float]:
-    """Load a server as fast as it goes; return what wrk counted."""
+    """Load a server as fast as it goes; return what wrk counted.
+
+    ``request`` is a method, and ``browser`` for one as browsers send it.
+    """
     argv = [
         "taskset", "-c", str(core), "wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s",
-        "--timeout", "10s", "-s", str(SCRIPT), url, "--", method,
+        "--timeout", "10s", "-s", str(SCRIPT), url, "--", *request,
     ]  # fmt: skip
     said = subprocess.run(
         argv, capture_output=True, text=True, check=True, timeout=seconds + 60

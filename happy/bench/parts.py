@@ -141,16 +141,21 @@ def asking(  # noqa: PLR0913 - whom, what, for how long
 
 @contextmanager
 def serving(
-    directory: Path, *, on: Sequence[int] | None = None, more: str = ""
+    directory: Path,
+    *,
+    on: Sequence[int] | None = None,
+    more: str = "",
+    log: str = 'access = "off"',
 ) -> Iterator[tuple[int, Popen[str]]]:
     """Run a container with the numbers example; yield its port and its process.
 
-    It runs on one core, or on those that are named; ``more`` is more of its configuration.
+    It runs on one core, or on those that are named; ``more`` is more of the application's
+    configuration, and ``log`` that of the log.
     """
     folder = directory / "served"
     folder.mkdir()
     config = folder / "happy.toml"
-    config.write_text(_CONFIG.format(app=NUMBERS, more=more), "utf-8")
+    config.write_text(_CONFIG.format(app=NUMBERS, more=more, log=log), "utf-8")
     argv = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "happy", "--config", config]
     with running(argv, on or cores_for(cores())[0], folder) as process:
         yield port_of(process), process
@@ -163,7 +168,7 @@ app = "{app}"
 http = "tcp:0:interface=127.0.0.1:backlog=1024"
 {more}
 [log]
-access = "off"
+{log}
 """
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 _LISTENS: Final = re.compile(r"numbers: http on \S*:(\d+)\s")
