@@ -277,3 +277,4 @@ def test_only_what_says_how_long_is_kept(echo, wish):
 def test_what_says_how_long_is_kept(echo):
     """With an age the answer is kept for it."""
     wait_until(lambda: echo.hits("/a", "--header", "Wish: public, max-age=60"), "a hit")
+    assert echo.hits("/a", "--header", "Wish: public, max-age=60")

@@ -132,6 +132,7 @@ def test_short_writes_are_continued(faulty, tmp_path):
         enough = len(witness.numbers) + 100
         wait_until(lambda: len(witness.numbers) >= enough, "more is answered")
         house.kill()
+    assert more_written(trace) > 30
     house.wrapper = ()
     holds_everything(house, witness)
 

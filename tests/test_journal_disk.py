@@ -303,6 +303,7 @@ def test_the_disk_in_memory_is_a_twin(tmp_path):
     machine = type("TwinsHere", (Twins,), {"make_folder": lambda _: tmp_path / str(next(folders))})
     machine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
     machine.TestCase("runTest").runTest()
+    assert next(folders) >= 40  # each run of it had a folder of its own
 
 
 # --- the disk in memory -------------------------------------------------------------------------
