@@ -1,6 +1,5 @@
 """Reports that mail could not be delivered (RFC 3464): reading those that come, making our own.
 
-And the return paths that tell whom such a report is about without anybody reading it (VERP).
 All of it is pure: made for handlers. What comes may be anything at all; reading never raises.
 """
 
@@ -11,7 +10,6 @@ import re
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Final
-from urllib.parse import quote, unquote
 
 from attrs import frozen
 
@@ -28,13 +26,11 @@ _STATUS: Final = re.compile(r"(?:[245][0-9][0-9][ -])?([245]\.[0-9]{1,3}\.[0-9]{
 _CODE: Final = re.compile(r"([245])[0-9][0-9]\b")
 _BLANK_LINE: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
 _ADDRESS: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
-_PLAIN_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$&'*/?^_`{|}~-]+(?:\.[A-Za-z0-9!#$&'*/?^_`{|}~-]+)*")
 _HARD: Final = frozenset(
     {"5.0.0", "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.0", "5.2.1", "5.4.4"}
 )
 """5.4.4 is what Postfix says of a domain that does not exist."""
 _NO_SUCH_MAILBOX: Final = ("550", "551", "553")
-_SAFE: Final = "!#$&'*/?^_`{|}~-"
 
 _TEXT: Final = """\
 This is the mail system of {host}.
@@ -221,32 +217,3 @@ def _shown(header: bytes) -> bytes:
         line[:_LINE_BYTES_MAX] for line in lines
     ))  # fmt: skip
     return clean.replace(b"\n", b"\r\n") + b"\r\n"
-
-
-# --- variable return paths ----------------------------------------------------------------
-
-
-def verp(reverse_path: str, recipient: str) -> str:
-    """Return a return path of a recipient's own: ``bounces+ann=x.example@app.example``.
-
-    As Postfix makes them with its default delimiters. Whatever an address may not hold there is
-    written as ``%`` and two hexadecimal digits. Anybody can make such an address up: where a
-    report counts against somebody, a return path with a token of ``context.token`` is better.
-    """
-    local, at, domain = reverse_path.rpartition("@")
-    name, _, of = recipient.rpartition("@")
-    if not at or not name:
-        raise ValueError(f"not a mail address: {reverse_path if not at else recipient!r}")
-    plain = name if _PLAIN_LOCAL.fullmatch(name) else quote(name, safe=_SAFE).replace(".", "%2E")
-    host = of if of.isascii() else quote(of, safe=".-")
-    return f"{local}+{plain}={host}@{domain}"
-
-
-def unverp(address: str) -> tuple[str, str] | None:
-    """Return the return path and the recipient that ``verp`` made this of; None for another."""
-    local, at, domain = address.rpartition("@")
-    before, plus, rest = local.partition("+")
-    name, equals, host = rest.rpartition("=")
-    if not (at and plus and equals and before and name and host):
-        return None
-    return f"{before}@{domain}", f"{unquote(name)}@{unquote(host)}"

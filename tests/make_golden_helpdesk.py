@@ -6,23 +6,22 @@ between; beside the journal, what a replay must come to for ever.
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import sys
-import tarfile
 from collections import Counter
 from pathlib import Path
 
 from twisted.internet.task import Clock
 
+from golden_archive import disk_of, keep, refuse_to_write_over
 from happy.app import definition_of
 from happy.codec import EventDecoder, decode_record
 from happy.journal.frame import Kind, records_of
 from happy.journal.replay import Reader
 from happy.limits import Limits
 from happy.opening import open_application
-from happy.testing import MemoryDisk, message, running
+from happy.testing import message, running
 from happy.world import World
 from helpdesk import AGENTS, Helpdesk, Settings
 
@@ -106,29 +105,15 @@ def replayed(disk):
 
 def golden_disk():
     """Return the golden journal, in memory."""
-    disk = MemoryDisk()
-    with tarfile.open(PLACE) as archive:
-        for member in archive:
-            data = archive.extractfile(member).read()
-            disk.create(member.name, len(data))
-            disk.write(member.name, 0, data)
-            disk.sync(member.name)
-    return disk
+    return disk_of(PLACE)
 
 
 def make():
     """Write the journal and what it comes to."""
-    if PLACE.exists():
-        sys.exit(f"{PLACE} is there, and is what it is")
+    refuse_to_write_over(PLACE)
     disk = history(EVENTS).disk
     machine = replayed(disk)
-    with tarfile.open(PLACE, "x:xz") as archive:
-        for name in disk.names():
-            if name.endswith(".segment"):
-                info = tarfile.TarInfo(name)
-                data = disk.read(name)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
+    keep(disk, PLACE)
     expected = {
         "seq": machine.seq,
         "failed": machine.failed,

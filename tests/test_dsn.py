@@ -12,7 +12,7 @@ from flufl.bounce import scan_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from happy.dsn import Fate, compose_report, read_report, status_of, unverp, verp
+from happy.dsn import Fate, compose_report, read_report, status_of
 from happy.event import Blob, Mail, MailFailed
 
 DATE = datetime(2026, 11, 30, 9, 0, tzinfo=UTC)
@@ -177,28 +177,3 @@ def test_what_is_no_report_tells_nothing(mail):
 def test_reading_a_report_never_raises(lines):
     """Whatever comes in whatever order."""
     assert isinstance(read_report(arrived(b"\r\n".join(lines))), tuple)
-
-
-@settings(deadline=None)
-@given(addresses)
-def test_a_variable_return_path_tells_its_recipient(recipient):
-    """VERP: what it was made of is read from it, and it is an address like others."""
-    made = verp("bounces@app.example", recipient)
-    assert made.isascii()
-    local, _, domain = made.rpartition("@")
-    assert domain == "app.example"
-    assert re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*",
-                        local.rpartition("=")[0])  # fmt: skip
-    assert unverp(made) == ("bounces@app.example", recipient)
-
-
-@pytest.mark.parametrize("address", ["", "b@x", "b+c@x", "+b=x@y", "b+=x@y", "b+c=@y"])
-def test_other_addresses_are_none(address):
-    """What VERP did not make is not taken apart."""
-    assert unverp(address) is None
-
-
-def test_verp_looks_as_elsewhere():
-    """As Postfix makes it, so that its tools and people know it."""
-    made = verp("bounces@app.example", "Ann.Lee@x.example")
-    assert made == "bounces+Ann.Lee=x.example@app.example"

@@ -5,14 +5,17 @@ from urllib.parse import quote
 
 import pytest
 
+from golden_archive import disk_of
 from happy import SendMail
 from happy.examples.lists import MailingLists, Settings
 from happy.limits import Limits
 from happy.state import digest
 from happy.testing import message, running
+from make_golden_lists import OLD_REPORT, PLACE, SETTINGS
 
 DOMAINS = ("lists.example", "alias.example")
 LIST = "dev@lists.example"
+PATH = re.compile(r"bounces\+[0-9]+-[0-9]+-[0-9a-f]{24}@lists\.example")
 DAY_S = 86_400
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -287,12 +290,12 @@ def test_fields_that_speak_for_others_are_left_out(app):
 
 
 def test_each_copy_has_a_return_path_of_its_own(app):
-    """VERP: a report tells by its recipient whom it is about."""
+    """A report tells by its recipient whom it is about, and of which letter."""
     tokens = {a: join(app, a) for a in ("ann@a.example", "bob@b.example")}
-    _, copies = post(app, "ann@a.example")
-    assert {c.recipient: c.reverse_path for c in copies} == {
-        address: f"dev-bounces+{token}@lists.example" for address, token in tokens.items()
-    }
+    copies = [copy for _ in range(2) for copy in post(app, "ann@a.example")[1]]
+    assert len({copy.reverse_path for copy in copies}) == 4
+    assert all(PATH.fullmatch(copy.reverse_path) for copy in copies)
+    assert [(copy.recipient, copy.tag) for copy in copies] == [*tokens.items()] * 2
 
 
 def test_only_subscribers_write(app):
@@ -378,17 +381,34 @@ def report(action="failed", status="5.1.1"):
         "Auto-Submitted: auto-replied\r\n"
         'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
         "--b\r\n\r\nSorry. Action: failed\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
-        f"Reporting-MTA: dns; relay.example\r\n\r\nAction: {action}\r\nStatus: {status}\r\n"
+        "Reporting-MTA: dns; relay.example\r\n\r\n"
+        f"Final-Recipient: rfc822; ann@a.example\r\nAction: {action}\r\nStatus: {status}\r\n"
         "--b\r\nContent-Type: text/rfc822-headers\r\n\r\nAction: failed\r\n--b--\r\n"
     )
 
 
+FULL = report(status="5.2.2")
+
+
+def come_back(app, content):
+    """Have the copy of a letter of hers come back to Ann's return path."""
+    _, copies = post(app, "ann@a.example")
+    (copy,) = (copy for copy in copies if copy.recipient == "ann@a.example")
+    assert app.mail("", copy.reverse_path, content).accepted
+    return copy
+
+
+def bounces(app):
+    """Return on how many days Ann's mail came back."""
+    return app.state.subscribers["dev", "ann@a.example"].bounces
+
+
 def test_mail_that_comes_back_often_enough_unsubscribes(app):
     """After the set number of days with a failure the subscriber leaves, and is told once."""
-    token = join(app, "ann@a.example")
+    join(app, "ann@a.example")
     for day in range(3):
         assert members(app) == ["ann@a.example"], day
-        assert app.mail("", f"dev-bounces+{token}@lists.example", report()).accepted
+        copy = come_back(app, FULL)
         app.advance(DAY_S + 1)
         app.restart()
     assert members(app) == []
@@ -396,25 +416,25 @@ def test_mail_that_comes_back_often_enough_unsubscribes(app):
     assert goodbye.recipient == "ann@a.example"
     assert "came back too often" in goodbye.header.decode()
     before = len(app.sent)
-    assert app.mail("", f"dev-bounces+{token}@lists.example", report()).accepted
+    assert app.mail("", copy.reverse_path, FULL).accepted
     assert len(app.sent) == before
 
 
 def test_many_failures_of_one_day_count_once(app):
     """A busy list does not lose those whose server was broken for an hour."""
-    token = join(app, "ann@a.example")
+    join(app, "ann@a.example")
     for _ in range(10):
-        app.mail("", f"dev-bounces+{token}@lists.example", report())
-    assert app.state.subscribers["dev", "ann@a.example"].bounces == 1
+        come_back(app, FULL)
+    assert bounces(app) == 1
 
 
 def test_failures_far_apart_are_forgotten(app):
     """Two weeks without a failure begin the counting anew."""
-    token = join(app, "ann@a.example")
+    join(app, "ann@a.example")
     for _ in range(5):
-        app.mail("", f"dev-bounces+{token}@lists.example", report())
+        come_back(app, FULL)
         app.advance(15 * DAY_S)
-    assert app.state.subscribers["dev", "ann@a.example"].bounces == 1
+    assert bounces(app) == 1
 
 
 @pytest.mark.parametrize(
@@ -428,27 +448,57 @@ def test_failures_far_apart_are_forgotten(app):
 )
 def test_what_is_no_failure_does_not_count(app, content):
     """A report of delay, a holiday notice and a misdirected answer are taken and dropped."""
-    token = join(app, "ann@a.example")
-    assert app.mail("", f"dev-bounces+{token}@lists.example", content).accepted
-    assert app.state.subscribers["dev", "ann@a.example"].bounces == 0
+    join(app, "ann@a.example")
+    come_back(app, content)
+    assert bounces(app) == 0
 
 
-def test_a_report_of_the_old_kind_counts(app):
-    """Servers that know no RFC 3464 write a plain letter as MAILER-DAEMON."""
-    token = join(app, "ann@a.example")
-    app.mail("", f"dev-bounces+{token}@lists.example", letter("MAILER-DAEMON@old.example"))
-    assert app.state.subscribers["dev", "ann@a.example"].bounces == 1
+def test_an_address_that_will_never_do_leaves_without_a_word(app):
+    """It is given up after three failures, on one day or many; a letter would not arrive."""
+    join(app, "ann@a.example")
+    join(app, "bob@b.example")
+    for _ in range(3):
+        come_back(app, report())
+    assert members(app) == ["ann@a.example", "bob@b.example"]
+    _, copies = post(app, "bob@b.example")
+    assert [copy.recipient for copy in copies] == ["bob@b.example"]
+    assert members(app) == ["bob@b.example"]
+    assert app.sent[-1] is copies[0]
 
 
 def test_what_the_smarthost_refuses_counts(app):
     """No report comes of a 5xx at the next hop: its end is the report."""
     join(app, "ann@a.example")
     join(app, "bob@b.example")
-    app.refuse_mail = lambda mail: "550 5.1.1" if mail.recipient == "ann@a.example" else None
+    app.refuse_mail = lambda mail: "552 5.2.2" if mail.recipient == "ann@a.example" else None
     for _ in range(3):
         post(app, "bob@b.example")
         app.advance(DAY_S + 1)
     assert members(app) == ["bob@b.example"]
+
+
+# --- an earlier version -----------------------------------------------------------------------
+
+
+def test_a_history_from_when_the_return_paths_were_the_lists_own_goes_on():
+    """Who left because of what came back has left; what is owed goes out, under new paths."""
+    with running(MailingLists, settings=SETTINGS, domains=("lists.example",)) as app:
+        app.close()
+        app.disk = disk_of(PLACE)
+        app.clock.advance(3 * DAY_S)
+        app.open()
+        counted = {row.address: row.bounces for row in app.state.subscribers.values()}
+        assert counted == {
+            "ann@a.example": 0, "cyd@c.example": 1, "dan@d.example": 1, "eve@e.example": 0,
+        }  # fmt: skip
+        assert [copy.recipient for copy in app.sent] == list(counted)
+        assert all(PATH.fullmatch(copy.reverse_path) for copy in app.sent)
+        token = app.state.subscribers["dev", "cyd@c.example"].token
+        still_out = f"dev-bounces+{token}@lists.example"
+        assert app.mail("", still_out, OLD_REPORT).accepted
+        assert members(app) == ["ann@a.example", "dan@d.example", "eve@e.example"]
+        app.restart()
+        assert len(app.state.messages) == 3
 
 
 # --- the rest ---------------------------------------------------------------------------------

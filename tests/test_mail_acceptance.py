@@ -177,12 +177,12 @@ SHOWN = {
         "test_outbound.test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id",
     ],
     "automatic replies go to no machine, list or bounce, and once a day to a person": [
-        "test_correspondents.test_no_machine_is_answered",
-        "test_correspondents.test_a_person_is_answered_once_a_day",
+        "test_auto_reply.test_no_machine_is_answered",
+        "test_auto_reply.test_a_person_is_answered_once_a_day",
         "test_examples_lists.test_a_machine_is_not_answered",
     ],
     "what is sent automatically says so, with an id, references and a return path of its own": [
-        "test_correspondents.test_an_answer_says_that_a_machine_wrote_it_and_what_it_answers",
+        "test_auto_reply.test_an_answer_says_that_a_machine_wrote_it_and_what_it_answers",
         "test_examples_lists.test_what_we_write_is_marked_as_automatic_and_cannot_bounce",
         "test_examples_lists.test_each_copy_has_a_return_path_of_its_own",
     ],
@@ -267,7 +267,7 @@ SHOWN = {
     ],
     "a message that loops is 554 5.4.6": [
         "test_wire_smtp_limits.test_a_looping_message_is_refused",
-        "test_correspondents.test_two_desks_do_not_write_to_each_other_for_ever",
+        "test_auto_reply.test_two_desks_do_not_write_to_each_other_for_ever",
     ],
     "hostile MIME never stops the stream": [
         "test_mail_acceptance.test_six_hundred_levels_are_a_message_with_defects",

@@ -30,7 +30,7 @@ FLOORS = {
         "declared", "reading", "row", "strict_json", "strict_twin", "unreadable", "upcast",
         "bulk", "digest", "index", "lookup", "marks", "outcomes", "put", "table", "undo",
         "older_image", "untracked",
-        "message", "mime", "text", "dsn", "correspondents", "trace", "bounces", "return_paths",
+        "message", "mime", "text", "dsn", "auto_reply", "trace", "bounces", "return_paths",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "unacknowledged", "items", "schema", "journal.snapshot_format",
         "bench.figures", "bench.model",

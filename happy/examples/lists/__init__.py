@@ -16,7 +16,8 @@ Write to ``dev-subscribe@lists.example`` to join ``dev@lists.example``, to
 - ``model``: settings, events and state.
 - ``joining`` and ``letters``: requests, and their confirmation by mail or by web.
 - ``posting``: who may write, and what each subscriber gets.
-- ``bounces`` and ``owner``: mail that came back, and mail to people.
+- ``bounces`` and ``owner``: mail that came back, and mail to people; ``earlier``: what came
+  back of mail that an earlier version sent.
 - ``archive``: filing a letter, and what the pages ask.
 - ``web``, with ``shown``, ``text`` and ``download``: the pages.
 """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from happy import Configured, MailFailed, MailRoutes, handles
-from happy.examples.lists import bounces, joining, model, owner, posting
+from happy import Configured, MailBounced, MailFailed, MailRoutes, handles
+from happy.examples.lists import bounces, earlier, joining, model, owner, posting
 from happy.examples.lists.model import Ask, Confirm, Leave, RequestExpired, is_list
 from happy.examples.lists.web import Website
 
@@ -21,7 +21,7 @@ class MailingLists(Website):
     mail.to("<name>-unsubscribe@", when=is_list)(joining.unsubscribe_by_mail)
     mail.to("<name>-unsubscribe-<token>@", when=is_list)(joining.leave_by_mail)
     mail.to("<name>-confirm-<token>@", when=joining.is_request)(joining.confirm_by_mail)
-    mail.to("<name>-bounces+<token>@", when=is_list)(bounces.report)
+    mail.to("<name>-bounces+<token>@", when=is_list)(earlier.report)
     mail.to("<name>-owner@", when=owner.is_owner_of)(owner.pass_on)
     mail.to("postmaster@", when=owner.is_owner)(owner.pass_on)
     mail.to("<name>@", when=is_list)(posting.post)
@@ -32,4 +32,5 @@ class MailingLists(Website):
     confirm_by_web = handles(Confirm)(joining.confirm_by_web)
     leave_by_web = handles(Leave)(joining.leave_by_web)
     expire = handles(RequestExpired)(joining.expire)
+    mail_bounced = handles(MailBounced)(bounces.came_back)
     mail_failed = handles(MailFailed)(bounces.refused)

@@ -1,73 +1,48 @@
 """Mail that came back: who cannot be reached for long enough leaves the list.
 
-Every copy has a return path of its own, ``LIST-bounces+TOKEN@``, so a report needs no
-understanding to know whom it is about (this is VERP), only to know whether it says *failed*:
-a report may also say that mail is late, and a holiday notice is none at all.
+Every copy has a return path of its own. happy makes it, reads what comes back there, and tells
+whose copy it was: the tag that we sent it with is the subscriber's token.
 
 A full mailbox or a broken server is forgiven. At most one failure counts each day, and when
-none came for two weeks the counting begins anew.
+none came for two weeks the counting begins anew. An address that happy gave up, for it will never
+do, leaves at once; no letter says so, for none would arrive.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Final
 
 from attrs import evolve
 
-from happy import Context, Mail, MailFailed
+from happy import Context, MailBounced, MailFailed
 from happy.examples.lists import joining, letters
-from happy.examples.lists.model import Lists, key_of
-from happy.message import Header, parse_header
-from happy.mime import bytes_of, read_message
+from happy.examples.lists.model import Lists, Subscriber, key_of
 
 COUNTED_EVERY: Final = timedelta(days=1)
 FORGOTTEN_AFTER: Final = timedelta(days=14)
 
-_ACTION: Final = re.compile(rb"(?mi)^action:[ \t]*([a-z]+)")
-_MACHINES: Final = frozenset({"mailer-daemon", "postmaster"})
 
-
-def report(state: Lists, mail: Mail, context: Context, name: str, token: str) -> None:
-    """``LIST-bounces+TOKEN@``: count a report of failure; take anything else and drop it."""
-    subscriber = state.subscribers.one(token=token)
-    if subscriber is not None and subscriber.list == name and says_failed(mail):
-        _count(state, context, token)
+def came_back(state: Lists, event: MailBounced, context: Context) -> None:
+    """Count a copy that the next server took, and nobody could deliver."""
+    subscriber = state.subscribers.one(token=event.tag)
+    if subscriber is not None:
+        count(state, context, subscriber)
 
 
 def refused(state: Lists, event: MailFailed, context: Context) -> None:
     """Count what the next server would not take, now or ever; no report comes of it."""
-    if state.subscribers.one(token=event.tag) is not None:
-        _count(state, context, event.tag)
+    subscriber = state.subscribers.one(token=event.tag)
+    if subscriber is None:
+        return
+    if event.suppressed:
+        joining.take_off(state, subscriber)
+    else:
+        count(state, context, subscriber)
 
 
-def says_failed(mail: Mail) -> bool:
-    """Say whether a letter reports that mail could not be delivered for good (RFC 3464).
-
-    A report that is too large for the memory is believed by its header.
-    """
-    header = parse_header(mail.header)
-    if header.content_type.kind != "multipart/report":
-        return not mail.reverse_path and _by_machine(header)
-    if isinstance(mail.content, bytes):
-        for part in read_message(mail.content).parts:
-            if part.kind == "message/delivery-status":
-                return b"failed" in map(bytes.lower, _ACTION.findall(bytes_of(mail.content, part)))
-    return header.content_type.parameters.get("report-type") == "delivery-status"
-
-
-def _by_machine(header: Header) -> bool:
-    """Say whether a mail server wrote this, as those do that know no RFC 3464."""
-    return any(
-        mailbox.address.partition("@")[0].lower() in _MACHINES
-        for mailbox in header.addresses("from")
-    )
-
-
-def _count(state: Lists, context: Context, token: str) -> None:
-    subscriber = state.subscribers.one(token=token)
-    assert subscriber is not None
+def count(state: Lists, context: Context, subscriber: Subscriber) -> None:
+    """Count a failure; with one too many the subscriber leaves, and is told."""
     bounces = subscriber.bounces
     if subscriber.bounced is not None:
         since = context.time - subscriber.bounced

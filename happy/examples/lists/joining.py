@@ -161,5 +161,10 @@ def leave_by_web(state: Lists, event: Leave, context: Context) -> None:
 
 def leave(state: Lists, context: Context, subscriber: Subscriber, reason: str) -> None:
     """Take a subscriber off the list and say so, once."""
-    del state.subscribers[subscriber.list, key_of(subscriber.address)]
+    take_off(state, subscriber)
     letters.goodbye(state, context, subscriber, reason)
+
+
+def take_off(state: Lists, subscriber: Subscriber) -> None:
+    """Take a subscriber off the list without a word."""
+    del state.subscribers[subscriber.list, key_of(subscriber.address)]

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from happy import Blob, Refused, Table, event, state, table
+from happy import Blob, Refused, Table, event, state, table, upcast
 
-LIST_CHARS_MAX: Final = 30  # so that a return path, token included, stays below 64 (RFC 5321)
+LIST_CHARS_MAX: Final = 30  # so that LIST-unsubscribe-TOKEN stays below 64 (RFC 5321)
 MESSAGE_ID_CHARS_MAX: Final = 250  # of an id that is remembered; people's are below 100
 ADDRESS_CHARS_MAX: Final = 254  # what a path of RFC 5321 section 4.5.3.1.3 has room for
 
@@ -116,7 +116,7 @@ class Leave:
 
 @frozen
 class Subscriber:
-    """An address on a list; ``token`` is the secret in its return path and its links.
+    """An address on a list; ``token`` is the secret in its links, and the tag of its copies.
 
     ``bounces`` counts the days, not far apart, on which mail came back; ``bounced`` is the
     latest of them.
@@ -179,9 +179,13 @@ class Thread:
     messages: int = 1
 
 
-@state
+@state(version=2)
 class Lists:
-    """All that is known, in memory; it is rebuilt from the journal at every start."""
+    """All that is known, in memory; it is rebuilt from the journal at every start.
+
+    Version 2 has the fields of version 1. What was owed then is owed otherwise since: a copy has
+    a return path of happy's own. So no digest of that time is one of the same.
+    """
 
     subscribers: Table[tuple[str, str], Subscriber] = table(index=("list",), unique=("token",))
     requests: Table[str, Request] = table(index=("key",))
@@ -190,6 +194,11 @@ class Lists:
     names: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     owner: str = ""
+
+
+@upcast(Lists, 1)
+def _(old: dict[str, Any]) -> dict[str, Any]:
+    return old
 
 
 # --- addresses ------------------------------------------------------------------------------

@@ -50,7 +50,6 @@ def post(state: Lists, mail: Mail, context: Context, name: str) -> None:
             before + _own_fields(state, context, subscriber) + after + b"\r\n",
             mail.content,
             content_offset=len(mail.header),
-            reverse_path=f"{name}-bounces+{subscriber.token}@{state.domains[0]}",
             tag=subscriber.token,
         )
 
