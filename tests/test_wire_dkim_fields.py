@@ -70,9 +70,12 @@ def test_a_signature_does_not_sign_itself(field, left):
     assert without_signature(field) == left
 
 
-@pytest.mark.parametrize("text", ["a", "a=1; a=2", "=1", "1a=2", "a b=1", "a=1;;b"])
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a=1; a=2", "=1", "1a=2", "a b=1", "a=1;;b", "a=1; ;b=2", "a=1;;", ";a=1", ";"],
+)
 def test_what_is_no_list_of_tags(text):
-    """RFC 6376 section 3.2: no tag twice, and each has a name and a value."""
+    """RFC 6376 section 3.2: no tag twice, each has a name and a value, one semicolon between."""
     with pytest.raises(Malformed):
         tags_of(text)
 

@@ -53,7 +53,7 @@ def in_zone(key=None, **tags):
         record = in_dns(KEYS[selector] if key is None else key)
         for tag, value in tags.items():
             record = re.sub(rf"{tag}=[^;]*(; )?", "", record)
-            record = record if value is None else f"{record}; {tag}={value}"
+            record = record if value is None else f"{record.rstrip('; ')}; {tag}={value}"
         return DnsAnswer(name, kind, "found", (record,))
 
     return lookup

@@ -101,6 +101,7 @@ def test_a_domain_may_say_that_it_is_the_top():
         ("m.y.example", "v=DMARC1; p=none; np=reject", (), "none"),
         ("y.example", "v=DMARC1; p=nonsense; rua=mailto:a@y.example", (), "none"),
         ("y.example", "v=DMARC1;p=QUARANTINE", (), "quarantine"),
+        ("y.example", "v=DMARC1;; p=reject; ;", (), "reject"),
     ],
 )
 def test_the_policy_is_that_for_this_domain(author, record, missing, policy):

@@ -66,10 +66,11 @@ def tags_of(text: bytes | str) -> dict[str, str]:
     """Return the tags of a list by name; ``Malformed`` when it is none (section 3.2)."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
+    specs = text.split(";")
+    if not specs[-1].strip(_WHITE):
+        specs.pop()  # of semicolons, one may stand at the end, and none without a tag
     tags: dict[str, str] = {}
-    for spec in text.split(";"):
-        if not spec.strip(_WHITE):
-            continue
+    for spec in specs:
         name, equals, value = spec.partition("=")
         name = name.strip(_WHITE)
         if not equals or not _TAG_NAME.fullmatch(name):

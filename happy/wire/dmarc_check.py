@@ -154,8 +154,10 @@ def _read(domain: str, text: str) -> _Record | None:
     version, _, rest = text.partition(";")
     if "".join(version.split()) != "v=DMARC1":
         return None
+    # Section 6.3: a semicolon too many is no reason to do less than the domain asks for.
+    specs = [spec for spec in rest.split(";") if spec.strip()]
     try:
-        tags = tags_of(rest)
+        tags = tags_of(";".join(specs))
     except Malformed:
         return None
     if tags.get("p", "").lower() not in _POLICIES and "rua" not in tags:
