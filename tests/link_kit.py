@@ -73,6 +73,7 @@ class LinkedRunning(Running):
             partial(self.clock.callLater, 0),
         )
         self.joined = joined
+        joined.front.return_paths = self.stream.return_paths  # as with the message to go
         self.app = self._app_class(self.app.name, joined.front, self._settings, self._domains)
         if self._site is not None:
             self._site = site_for(self.app, limits=self._limits, reactor=self.clock)
