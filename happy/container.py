@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from signal import SIGHUP, signal
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.config import AppConfig, Config
@@ -36,15 +37,7 @@ from happy.side_process import housekeeping_of
 from happy.split.cores import elsewhere_of
 from happy.split.fronts import Fronts
 from happy.stream import Stream
-from happy.wire.access import (
-    NAMESPACE,
-    AccessFile,
-    AccessLines,
-    AccessLog,
-    access_logger,
-    combined_line,
-    json_line,
-)
+from happy.wire.access import AccessFile, AccessLog, access_log_of
 from happy.world import real_world
 
 log = Logger()
@@ -191,16 +184,13 @@ class Container(Service):
         self._reactor = reactor
         self._give_up = give_up
         self._ports: list[IListeningPort] = []
-        self._access = LogPublisher()
-        access_log = (
-            None
-            if config.log.access == "off"
-            else access_logger(Logger(NAMESPACE, observer=self._access))
+        self._access = access_log_of(
+            config.log.access, config.log.access_file, partial(reactor.callLater, 0)
         )
         one_at_a_time = DeferredLock()
         mail_doors = MailDoors(config.mail, reactor)
         self.hosted = [
-            Hosted(app, config, reactor, access_log, one_at_a_time, mail_doors)
+            Hosted(app, config, reactor, self._access, one_at_a_time, mail_doors)
             for app in config.apps
         ]
 
@@ -280,7 +270,8 @@ class Container(Service):
         closed = gatherResults([hosted.close() for hosted in self.hosted], consumeErrors=True)
         grace_s = max(app.limits.drain_timeout_s for app in self._config.apps)
         closed.addTimeout(grace_s + 1, self._reactor)
-        return gatherResults([closing, closed]).addErrback(self._not_closed).addCallback(_nothing)
+        stopped = gatherResults([closing, closed]).addErrback(self._not_closed)
+        return stopped.addCallback(self._stopped)
 
     def status(self) -> dict[str, Any]:
         """Return how the container is, for ``happy status``."""
@@ -314,22 +305,20 @@ class Container(Service):
             raise _cannot_listen(name, door, failures[0])
 
     def _open_access_log(self) -> None:
-        line_of = json_line if self._config.log.access == "json" else combined_line
-        path = self._config.log.access_file
-        if path is None:
-            self._access.addObserver(AccessLines(line_of))
-            return
+        file = self._access
         try:
-            file = AccessFile(path, line_of)
+            if isinstance(file, AccessFile):
+                file.open()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            path, reason = self._config.log.access_file, (error.strerror or str(error)).lower()
             raise StartError(f"the access log {path} cannot be written: {reason}") from None
-        self._access.addObserver(file)
-        # What logrotate sends after it has renamed the file.
-        signal(SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen, file))
+        if self._config.log.access_file is not None:
+            # What logrotate sends after it has renamed the file.
+            signal(SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen))
 
-    def _reopen(self, file: AccessFile) -> None:
-        file.reopen()
+    def _reopen(self) -> None:
+        if isinstance(self._access, AccessFile):
+            self._access.reopen()
         for fronts in self._fronts():
             fronts.reopen()
 
@@ -367,16 +356,16 @@ class Container(Service):
         self._close_ports()
         self._give_up(f"{name}: halted: {reason}")
 
+    def _stopped(self, _: object) -> None:
+        if isinstance(self._access, AccessFile):
+            self._access.close()
+
     def _not_closed(self, failure: Failure) -> None:
         log.warn("not everything was finished in time: {why}", why=failure.getErrorMessage())
 
 
 def _stop(port: IListeningPort) -> Deferred[Any]:
     return port.stopListening() or succeed(None)
-
-
-def _nothing(_: object) -> None:
-    return None
 
 
 def _cannot_listen(name: str, door: Door, failure: Failure) -> StartError:

@@ -29,7 +29,6 @@ from twisted.logger import (
     ILogObserver,
     LogEvent,
     Logger,
-    LogPublisher,
     formatEvent,
     globalLogBeginner,
 )
@@ -52,15 +51,7 @@ from happy.split.front_stream import FrontStream
 from happy.split.link import Link
 from happy.split.messages import Kind, Line, Order, Ready
 from happy.split.queries import schema_digest
-from happy.wire.access import (
-    NAMESPACE,
-    AccessFile,
-    AccessLines,
-    AccessLog,
-    access_logger,
-    combined_line,
-    json_line,
-)
+from happy.wire.access import AccessFile, AccessLog, access_log_of
 from happy.wire.passwords import read_hash
 
 _SYSTEMD: Final = re.compile(r"systemd:.*")
@@ -267,16 +258,12 @@ class Front:
 
     def _access_log(self) -> AccessLog | None:
         order = self._order
-        if order.access == "off":
-            return None
-        line_of = json_line if order.access == "json" else combined_line
-        publisher = LogPublisher()
-        if order.access_file is None:
-            publisher.addObserver(AccessLines(line_of))
-        else:
-            self._access_file = AccessFile(Path(order.access_file), line_of)
-            publisher.addObserver(self._access_file)
-        return access_logger(Logger(NAMESPACE, observer=publisher))
+        path = None if order.access_file is None else Path(order.access_file)
+        made = access_log_of(order.access, path, partial(self._reactor.callLater, 0))
+        if isinstance(made, AccessFile):
+            made.open()
+            self._access_file = made
+        return made
 
     def _serve(self) -> None:
         for door, inheriting in zip(self._doors, self._listening, strict=True):
@@ -303,6 +290,8 @@ class Front:
         drained.addCallback(lambda _: self._link.send(Kind.DRAINED))
 
     def _container_gone(self) -> None:
+        if self._access_file is not None:
+            self._access_file.close()
         os._exit(0)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from typing import Final
 
-from attrs import frozen
 from twisted.web.http import RESPONSES
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -19,15 +18,6 @@ _FRAMING = frozenset({b"Connection", b"Transfer-Encoding", b"Content-Length", b"
 _NOT_IN_REASON = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 
 Fields = Iterable[tuple[bytes, Sequence[bytes]]]
-
-
-@frozen
-class Answered:
-    """What the access log tells of an answer."""
-
-    status: int
-    size_bytes: int
-    seqs: tuple[int, ...] = ()
 
 
 def reason_of(status: int) -> bytes:

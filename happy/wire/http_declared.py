@@ -25,7 +25,8 @@ from happy.event import Exchange, Prepared
 from happy.http_routes import Route, RouteTable, answer_of, capture_texts
 from happy.limits import Limits
 from happy.parameters import Texts, make_event
-from happy.wire.http_answer import NO_BODY, Answered, answer_head, reason_of
+from happy.wire.access import Answered
+from happy.wire.http_answer import NO_BODY, answer_head, reason_of
 from happy.wire.http_exchange import exchange_of, source_of
 from happy.wire.http_form import form_of
 from happy.wire.http_head import RequestHead
@@ -219,7 +220,7 @@ class DeclaredRequest:
             connection = b"Connection: keep-alive\r\n"
         if site.access_log is not None:  # before the peer can know, who may look at the log
             answered = Answered(status, len(body), (seq,) if seq else ())
-            site.report(head, channel.transport, answered, self.started_s)
+            site.report(channel, head, answered, self.started_s)
         channel.request_done(b"".join((begin, framing, placed, connection, b"\r\n", body)))
 
 

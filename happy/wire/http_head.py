@@ -47,12 +47,13 @@ class RequestHead:
     the header fields in their order. ``body_bytes`` is the declared length of the body, -1
     when it is chunked. ``persistent`` says whether the peer wants to keep the connection.
     ``keys`` are the values of ``Idempotency-Key``. ``asked`` is what it asks of a
-    declared route, False when none takes it, None when that is not known yet.
+    declared route, False when none takes it, None when that is not known yet;
+    ``requested`` is what the access log tells of it, None before it was told.
     """
 
     __slots__ = (
         "asked", "body_bytes", "expects_continue", "fields", "host", "http11", "keys", "method",
-        "persistent", "target",
+        "persistent", "requested", "target",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes, *, http11: bool) -> None:
@@ -66,6 +67,7 @@ class RequestHead:
         self.persistent = http11
         self.expects_continue = False
         self.asked: Any = None
+        self.requested: Any = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field from llhttp."""

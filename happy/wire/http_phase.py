@@ -51,12 +51,13 @@ class Timed:
     written, the deadline is a new one as long as it has taken some of it.
     """
 
-    __slots__ = ("_phase", "_unsent_bytes", "deadline", "site", "transport")
+    __slots__ = ("_phase", "_unsent_bytes", "deadline", "peer", "site", "transport")
 
     def __init__(self, site: HappySite) -> None:
         self.site = site
         self.transport: Any = None
         self.deadline = NEVER
+        self.peer = ""  # as the log names it, once it was named
         self._phase: int = Phase.IDLE
         self._unsent_bytes = 0
 

@@ -22,7 +22,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
 from happy.event import Exchange
-from happy.wire.http_answer import NO_BODY, Answered, answer_head
+from happy.wire.access import Answered
+from happy.wire.http_answer import NO_BODY, answer_head
 from happy.wire.http_form import form_of
 from happy.wire.http_problem import (
     CONTENT_TYPE,
@@ -368,7 +369,7 @@ class HappyRequest(Request):
         if self.site.access_log is not None:
             seqs = () if self.exchange is None else tuple(self.exchange.seqs)
             answered = Answered(self.code, self.sentLength, seqs)
-            self.site.report(self.head, self.transport, answered, self.started_s)
+            self.site.report(self.channel, self.head, answered, self.started_s)
 
     def _cut_short(self) -> None:
         """End an answer that cannot be ended well: the peer must see that it is not whole."""

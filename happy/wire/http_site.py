@@ -12,8 +12,8 @@ from twisted.internet.protocol import Protocol
 from twisted.web.server import Site
 
 from happy.limits import Limits
-from happy.wire.access import Access, AccessLog
-from happy.wire.http_answer import Answered, answer_head, reason_of, server_fields
+from happy.wire.access import Access, AccessLog, Answered, Requested
+from happy.wire.http_answer import answer_head, reason_of, server_fields
 from happy.wire.http_channel import HttpChannel
 from happy.wire.http_declared import DeclaredDoor, DeclaredRequest
 from happy.wire.http_head import HeadReader, Rejected, RequestHead
@@ -156,18 +156,8 @@ class HappySite(Site):
         problem = problem_of(refused)
         body = problem.body()
         if self.access_log is not None:
-            self.access_log(
-                Access(
-                    app=self.name,
-                    peer=peer_of(transport),
-                    method="-",
-                    uri="-",
-                    protocol="-",
-                    status=problem.status,
-                    size_bytes=len(body),
-                    duration_s=0.0,
-                )
-            )
+            answered = Answered(problem.status, len(body))
+            self.access_log(Access(self.name, peer_of(transport), Requested(), answered, 0.0))
         return (
             answer_head(
                 problem.status,
@@ -181,26 +171,19 @@ class HappySite(Site):
         )
 
     def report(
-        self, head: RequestHead, transport: Any, answered: Answered, started_s: float
+        self, channel: HttpChannel, head: RequestHead, answered: Answered, started_s: float
     ) -> None:
         """Report an answer to the access log."""
         if self.access_log is None:
             return
-        self.access_log(
-            Access(
-                app=self.name,
-                peer=peer_of(transport),
-                method=head.method.decode("ascii"),
-                uri=head.target.decode("ascii"),
-                protocol="HTTP/1.1" if head.http11 else "HTTP/1.0",
-                status=answered.status,
-                size_bytes=answered.size_bytes,
-                duration_s=self.reactor.seconds() - started_s,
-                referer=_text(head.field(b"referer")),
-                user_agent=_text(head.field(b"user-agent")),
-                seqs=answered.seqs,
-            )
-        )
+        requested = head.requested
+        if requested is None:
+            requested = head.requested = _requested(head)
+        peer = channel.peer
+        if not peer:
+            peer = channel.peer = peer_of(channel.transport)
+        took_s = self.reactor.seconds() - started_s
+        self.access_log(Access(self.name, peer, requested, answered, took_s))
 
 
 class _Turned(Protocol):
@@ -219,6 +202,16 @@ class _Turned(Protocol):
 def peer_of(transport: Any) -> str:
     """Return the peer as the log names it: its address, ``-`` where it has none."""
     return getattr(transport.getPeer(), "host", None) or "-"
+
+
+def _requested(head: RequestHead) -> Requested:
+    return Requested(
+        head.method.decode("ascii"),
+        head.target.decode("ascii"),
+        "HTTP/1.1" if head.http11 else "HTTP/1.0",
+        _text(head.field(b"referer")),
+        _text(head.field(b"user-agent")),
+    )
 
 
 def _text(value: bytes | None) -> str | None:
