@@ -33,6 +33,7 @@ from happy.wire.call_out import CallOut, fetch_text
 from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.dns_lookup import DnsLookup
+from happy.wire.dnssec import ValidatingResolver
 from happy.wire.http import site_for
 from happy.wire.lmtp import LmtpFactory
 from happy.wire.logins import Logins
@@ -237,7 +238,12 @@ def _hops_of(container: Config, config: AppConfig, reactor: Any) -> NextHops | N
         return Smarthost(clientFromString(reactor, str(mail.smarthost)))
     if not mail.direct:
         return None
-    resolver = createResolver()
+    named = mail.validating_resolver
+    resolver = (
+        createResolver()
+        if named is None
+        else ValidatingResolver(named.address, named.port, reactor)
+    )
     direct = MxHops(
         resolver=resolver,
         reactor=reactor,

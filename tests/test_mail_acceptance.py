@@ -202,7 +202,13 @@ SHOWN = {
         "test_wire_mx.test_where_there_is_no_server_it_is_said_whether_for_good",
         "test_wire_mx.test_mail_finds_its_way_by_real_dns",
     ],
-    "MTA-STS is honoured: verified TLS, or the mail waits": [
+    "TLS out: opportunistic, MTA-STS enforced, DANE where DNS is authentic; else the mail waits": [
+        "test_wire_starttls.test_a_certificate_of_nobody_is_good_enough_and_no_tls_better_than_no_mail",
+        "test_wire_dane.test_mail_to_who_shows_the_named_certificate_is_delivered",
+        "test_wire_dane.test_mail_waits_until_the_right_certificate_is_shown_and_goes_once",
+        "test_wire_dane.test_mail_waits_where_the_records_cannot_be_told",
+        "test_wire_dane.test_mail_is_not_sent_in_the_clear_to_who_has_records",
+        "test_wire_dane.test_mail_goes_as_ever_where_dns_is_not_validated",
         "test_wire_mta_sts.test_mail_goes_over_verified_tls_or_waits",
         "test_wire_mta_sts.test_where_no_server_is_allowed_mail_waits",
     ],

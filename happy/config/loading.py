@@ -31,6 +31,7 @@ from happy.config.reader import (
     Smarthost,
     did_you_mean,
 )
+from happy.config.resolver import ResolverAddress, read_resolver
 from happy.config.retention import Retention, retention_of
 from happy.config.sharing import MAIL_DOORS, check_places
 from happy.config.signing import signers_of
@@ -80,7 +81,8 @@ class AppConfig:
 class MailConfig:
     """Mail out: the server that takes it, if any, and the name we greet with.
 
-    ``direct`` when it goes to the recipients' own servers instead; ``signers`` sign it. With a
+    ``direct`` when it goes to the recipients' own servers instead, which ``validating_resolver``
+    is believed about; ``signers`` sign it. With a
     ``certificate``, the doors that take mail offer TLS; ``relays`` are believed what they tell of
     their clients; ``users`` are those who may log in.
     """
@@ -92,6 +94,7 @@ class MailConfig:
     certificate: Path | None = None
     relays: tuple[str, ...] = ()
     users: Mapping[str, PasswordHash] = attrs.field(factory=dict, repr=False)
+    validating_resolver: ResolverAddress | None = None
 
 
 @frozen
@@ -134,6 +137,7 @@ _APP_KEYS: Final = {
 _MAIL_KEYS: Final = {
     "smarthost": Smarthost,
     "direct": bool,
+    "validating_resolver": ResolverAddress,
     "hostname": HostName,
     "dkim": Any,
     "certificate": Path,
@@ -154,6 +158,7 @@ def load(path: Path) -> Config:
     reader.converter.register_structure_hook(_Access, _access)
     reader.converter.register_structure_hook(_Fronts, _fronts)
     reader.converter.register_structure_hook(_Core, _core)
+    reader.converter.register_structure_hook(ResolverAddress, read_resolver)
     reader.converter.register_structure_hook(
         _Application, lambda value, _: import_application(reader.converter.structure(value, str))
     )
@@ -164,6 +169,8 @@ def load(path: Path) -> Config:
     mail = reader.table(("mail",), file.get("mail", {}), _MAIL_KEYS)
     if mail.get("direct") and "smarthost" in mail:
         reader.complain(("mail", "direct"), "mail goes to the smarthost; leave one of them away")
+    if "validating_resolver" in mail and not mail.get("direct"):
+        reader.complain(("mail", "validating_resolver"), "only direct = true looks servers up")
     signers = signers_of(reader, ("mail", "dkim"), mail.get("dkim"))
     if "certificate" in mail:
         try:
@@ -195,6 +202,7 @@ def load(path: Path) -> Config:
             certificate=mail.get("certificate"),
             relays=mail.get("relays", ()),
             users=users,
+            validating_resolver=mail.get("validating_resolver"),
         ),
         log=LogConfig(**log),
     )

@@ -98,13 +98,18 @@ class StsHops:
         return self._inner.destination_of(recipient)
 
     async def find(self, destination: str) -> Sequence[Hop]:
-        """Return the servers that the domain's policy allows, TLS to be verified if it says so."""
+        """Return the servers that the domain's policy allows, TLS to be verified if it says so.
+
+        Those that DANE proves stay, and as they are: it goes before any policy (section 2).
+        """
         hops = await self._inner.find(destination)
         policy = None if destination.startswith("[") else await self._policy_of(destination)
         if policy is None or policy.mode != "enforce":
             return hops
         allowed = [
-            evolve(hop, tls=self._tls_for(hop.name)) for hop in hops if policy.allows(hop.name)
+            hop if hop.proof else evolve(hop, tls=self._tls_for(hop.name), proof="MTA-STS")
+            for hop in hops
+            if hop.proof or policy.allows(hop.name)
         ]
         if not allowed:
             raise NoHop(

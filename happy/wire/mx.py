@@ -9,38 +9,43 @@ the mail back.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Protocol
 
 import idna
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.names import dns
-from twisted.names.error import AuthoritativeDomainError, DNSNameError
 
 from happy.limits import Limits
+from happy.wire.dane import DaneTls, demanded
+from happy.wire.dnssec import NAME_CHARS_MAX, Found, Sections, look_up, text_of
 from happy.wire.next_hop import Hop, NoHop
 
 SMTP_PORT: Final = 25
 
-_NAME_CHARS_MAX: Final = 253  # RFC 1035 section 2.3.4, without the last dot
 _DOMAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
-Answer = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
+Ask = Callable[[str], Deferred[Sections]]
 
 
 class Resolver(Protocol):
     """What is asked of DNS; ``twisted.names.client.createResolver`` makes one."""
 
-    def lookupMailExchange(self, name: str) -> Deferred[Answer]:
+    def lookupMailExchange(self, name: str) -> Deferred[Sections]:
         """Look MX records up."""
 
-    def lookupAddress(self, name: str) -> Deferred[Answer]:
+    def lookupAddress(self, name: str) -> Deferred[Sections]:
         """Look A records up."""
 
-    def lookupIPV6Address(self, name: str) -> Deferred[Answer]:
+    def lookupIPV6Address(self, name: str) -> Deferred[Sections]:
         """Look AAAA records up."""
+
+    def query(self, query: dns.Query) -> Deferred[Sections]:
+        """Look records of any kind up."""
 
 
 class Chance(Protocol):
@@ -50,8 +55,20 @@ class Chance(Protocol):
         """Return a float in [0, 1)."""
 
 
+@frozen
+class _Host:
+    """The addresses of a host; ``bases`` are the names of which it may have TLSA records."""
+
+    addresses: Sequence[str]
+    bases: Sequence[str]
+
+
 class MxHops:
-    """Finds the mail servers of domains; ``identity`` is the host name that is our own."""
+    """Finds the mail servers of domains; ``identity`` is the host name that is our own.
+
+    What ``resolver`` gives as ``Authenticated`` is believed, and TLS to those servers is as their
+    TLSA records demand; a resolver that gives none such is asked for none.
+    """
 
     def __init__(  # noqa: PLR0913 - each is a part of the world that a test replaces
         self,
@@ -85,13 +102,15 @@ class MxHops:
         """Return the servers of a domain, the best first; ``NoHop`` when there is none."""
         if destination.startswith("["):
             return (self._literal(destination),)
-        if len(destination) > _NAME_CHARS_MAX or not _DOMAIN.fullmatch(destination):
+        if len(destination) > NAME_CHARS_MAX or not _DOMAIN.fullmatch(destination):
             raise NoHop(f"5.1.2 not a domain: {destination!a}", permanent=True)
+        mx = await self._look_up(destination, self._resolver.lookupMailExchange, dns.MX)
+        names = tuple(dict.fromkeys((destination, mx.name)))
         hops: list[Hop] = []
         trouble: NoHop | None = None
-        for host in self._in_turn(destination, await self._exchanges(destination)):
+        for name in self._in_turn(destination, _exchanges(destination, mx)):
             try:
-                hops += [self._hop(host, address) for address in await self._addresses(host)]
+                hops += await self._hops_of(name, names, is_sure=mx.is_authentic)
             except NoHop as none:
                 # What may be better later must not be taken for a "never".
                 trouble = none if trouble is None or trouble.permanent else trouble
@@ -101,13 +120,12 @@ class MxHops:
             raise trouble or NoHop(f"5.4.4 nobody takes mail for {destination}", permanent=True)
         return hops
 
-    async def _exchanges(self, domain: str) -> list[tuple[int, str]]:
-        """Return preferences and host names; the domain itself when it has no MX records."""
-        records = await self._look_up(domain, self._resolver.lookupMailExchange, dns.MX)
-        found = [(record.preference, _text(record.name)) for record in records]
-        if found and not any(name for _, name in found):
-            raise NoHop(f"5.1.10 {domain} takes no mail (null MX)", permanent=True)
-        return [(preference, name) for preference, name in found if name] or [(0, domain)]
+    async def _hops_of(self, name: str, names: Sequence[str], *, is_sure: bool) -> list[Hop]:
+        """Return a host's addresses as hops, ``is_sure`` when it is truly of the domain."""
+        host = await self._host(name, is_sure=is_sure)
+        tls = await demanded(self._resolver, host.bases, names, self._port)
+        proof: Final = "DANE" if isinstance(tls, DaneTls) else ""
+        return [evolve(self._hop(name, each), tls=tls, proof=proof) for each in host.addresses]
 
     def _in_turn(self, domain: str, exchanges: list[tuple[int, str]]) -> list[str]:
         own = min((preference for preference, name in exchanges if name == self._identity),
@@ -122,41 +140,44 @@ class MxHops:
         keyed = [(preference, self._chance.random(), name) for preference, name in exchanges]
         return [name for _, _, name in sorted(keyed)]
 
-    async def _addresses(self, host: str) -> list[str]:
-        """Return the addresses of a host, IPv6 first; ``NoHop`` when it has none."""
+    async def _host(self, name: str, *, is_sure: bool) -> _Host:
+        """Return the addresses of a host, IPv6 first; ``NoHop`` when it has none.
+
+        One that is an alias may have TLSA records of the name it stands for, or else of its own;
+        of its own alone, when only that is authentic (RFC 7672 section 2.2.3).
+        """
         both = await gatherResults(
             [
-                Deferred.fromCoroutine(self._look_up_or_none(host, look_up, kind))
+                Deferred.fromCoroutine(self._look_up_or_none(name, look_up, kind))
                 for look_up, kind in (
                     (self._resolver.lookupIPV6Address, dns.AAAA),
                     (self._resolver.lookupAddress, dns.A),
                 )
             ]
         )
-        found = [_address(r) for records in both if not isinstance(records, NoHop) for r in records]
+        found = [one for one in both if isinstance(one, Found) and one.records]
         if not found:
             for none in both:
                 if isinstance(none, NoHop) and not none.permanent:
                     raise none
-            raise NoHop(f"5.4.4 {host} has no address", permanent=True)
-        return found
+            raise NoHop(f"5.4.4 {name} has no address", permanent=True)
+        bases: Sequence[str] = ()
+        if is_sure and all(one.is_authentic for one in found):
+            bases = tuple(dict.fromkeys((*(one.name for one in found), name)))
+        elif is_sure and any(one.name != name for one in found):
+            ask = partial(self._resolver.query, dns.Query(name, dns.CNAME, dns.IN))
+            alias = await look_up(ask, name, dns.CNAME)
+            bases = (name,) if alias.is_authentic else ()
+        return _Host([_address(record) for one in found for record in one.records], bases)
 
-    async def _look_up_or_none(self, name: str, look_up: Any, kind: int) -> Any:
+    async def _look_up_or_none(self, name: str, ask: Ask, kind: int) -> Found | NoHop:
         try:
-            return await self._look_up(name, look_up, kind)
+            return await self._look_up(name, ask, kind)
         except NoHop as none:
             return none
 
-    async def _look_up(self, name: str, look_up: Any, kind: int) -> list[Any]:
-        """Return the records of a kind; none when the name has none of that kind."""
-        try:
-            answers, _, _ = await look_up(name)
-        except (DNSNameError, AuthoritativeDomainError):
-            raise NoHop(f"5.1.2 there is no domain {name}", permanent=True) from None
-        except Exception as error:  # noqa: BLE001 - resolvers fail with anything
-            why = type(error).__name__.removeprefix("DNS")
-            raise NoHop(f"4.4.3 {name} cannot be looked up: {why}", permanent=False) from None
-        return [answer.payload for answer in answers if answer.type == kind]
+    async def _look_up(self, name: str, ask: Ask, kind: int) -> Found:
+        return await look_up(partial(ask, name), name, kind)
 
     def _literal(self, destination: str) -> Hop:
         """Return the server of an address literal (RFC 5321 section 4.1.3)."""
@@ -173,9 +194,12 @@ class MxHops:
         return Hop(kind(self._reactor, address, self._port, timeout_s), name or address)
 
 
-def _text(name: Any) -> str:
-    text: str = name.name.decode("ascii", "replace").rstrip(".").lower()
-    return text
+def _exchanges(domain: str, mx: Found) -> list[tuple[int, str]]:
+    """Return preferences and host names; the domain itself when it has no MX records."""
+    found = [(record.preference, text_of(record.name)) for record in mx.records]
+    if found and not any(name for _, name in found):
+        raise NoHop(f"5.1.10 {domain} takes no mail (null MX)", permanent=True)
+    return [(preference, name) for preference, name in found if name] or [(0, domain)]
 
 
 def _address(record: Any) -> str:

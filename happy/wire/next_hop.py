@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import succeed
@@ -15,11 +15,13 @@ class Hop:
     """A server that takes mail for a destination; ``name`` is its host name, or empty.
 
     ``tls`` makes the connection secret, and it must be; without it, it is where that is offered.
+    ``proof`` names what ``tls`` proves the server by; it is empty when any server will do.
     """
 
     endpoint: IStreamClientEndpoint
     name: str = ""
     tls: IOpenSSLClientConnectionCreator | None = None
+    proof: Literal["", "DANE", "MTA-STS"] = ""
 
 
 class NoHop(Exception):

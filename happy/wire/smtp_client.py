@@ -17,10 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import (
-    IOpenSSLClientConnectionCreator,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import SUCCESS, ESMTPClient
 
@@ -74,9 +71,9 @@ class SmtpClient(ESMTPClient):
     """A client that sends what ``deliver`` gives it, over one connection, until ``quit``.
 
     ``identity`` is the name it gives in EHLO, ``tls`` makes the connection secret where the
-    server offers that, if it is not None; ``tls_required`` when
-    nothing is sent otherwise. ``closed`` fires when the connection is gone.
-    ``messages`` counts what it was given.
+    server offers that, if it is not None; ``tls_required`` when nothing is sent otherwise.
+    ``messages`` counts what it was given; ``over`` says whether that is secret, and by what
+    proof. ``closed`` fires when the connection is gone.
     """
 
     debug = False
@@ -93,6 +90,7 @@ class SmtpClient(ESMTPClient):
         open_blob: Callable[[Blob], BlobReader],
         tls: IOpenSSLClientConnectionCreator | None = None,
         tls_required: bool = False,
+        proof: str = "",
     ) -> None:
         super().__init__(None, None, identity)
         self.closed: Deferred[None] = Deferred()
@@ -111,6 +109,7 @@ class SmtpClient(ESMTPClient):
         self._fault: Transient | None = None
         self._tls = tls
         self._tls_required = tls_required
+        self._proof, self.over = proof, "in the clear"
         self._shaking_hands = False
         self._ready = self._begun = self._dotted = self._cut = False
         self._blocks: Blocks | None = None
@@ -206,7 +205,8 @@ class SmtpClient(ESMTPClient):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Report what was on its way; RFC 1047 is about the time after the dot."""
         super().connectionLost(reason)
-        self._break("the connection was lost")
+        no_tls = f"4.7.5 no TLS with the server: {reason.getErrorMessage()}"
+        self._break(no_tls if self._shaking_hands else "the connection was lost")
         self.closed.callback(None)
 
     # --- the conversation, in its order ---------------------------------------------------
@@ -251,6 +251,7 @@ class SmtpClient(ESMTPClient):
             return
         creator, self._tls = self._tls, None
         self._shaking_hands = True
+        self.over = f"over TLS, proven by {self._proof}" if self._proof else "over TLS"
         self.transport.startTLS(creator)
         # What was said before may have been said by anybody (RFC 3207 section 4.2).
         self._extensions.clear()

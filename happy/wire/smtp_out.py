@@ -153,7 +153,7 @@ class MailOut:
                 client, result = await self._send(client, attempt, queue.name)
                 queue.worked(not isinstance(result, Transient) or result.begun)
                 # Only then the next: so few ends at a time can be lost in a crash.
-                await self._report(attempt, result)
+                await self._report(attempt, result, "" if client is None else f" {client.over}")
                 self._in_hand.discard(owed.id)
         finally:
             await self._part(client)
@@ -215,6 +215,7 @@ class MailOut:
                 open_blob=self._open_blob,
                 tls=(hop.tls or Opportunistic(hop.name)) if secret else None,
                 tls_required=hop.tls is not None,
+                proof=hop.proof,
             )
         )
         factory.noisy = False
@@ -241,16 +242,17 @@ class MailOut:
 
     # --- ends -------------------------------------------------------------------------------
 
-    async def _report(self, attempt: _Attempt, result: Result) -> None:
+    async def _report(self, attempt: _Attempt, result: Result, over: str) -> None:
         cut_off = isinstance(result, Transient) and (self._was_cut or not result.begun)
         if attempt.is_void or (cut_off and self._destinations.stopping):
             return  # our doing, not the server's: it is simply still owed
         event = self._end_of(attempt, result)
         log.info(
-            "mail {id} to {recipient}: {kind}: {reply}",
+            "mail {id} to {recipient}: {kind}{over}: {reply}",
             id=attempt.owed.id,
             recipient=event.recipient,
             kind=type(event).__name__,
+            over=over,
             reply=event.reply,
         )
         await self._ends.hand_in(event)
