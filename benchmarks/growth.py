@@ -312,10 +312,8 @@ def child(directory: Path, what: str, *arguments: object) -> dict[str, Any]:
 
 def _as_child(what: str, *arguments: str) -> None:
     directory, *numbers = arguments
-    work = {"grow": grow, "change": change}[what]
-    found = run_on_reactor(
-        lambda: work(Path(directory), int(numbers[0]), *map(float, numbers[1:]))  # type: ignore[operator]
-    )
+    work: Any = {"grow": grow, "change": change}[what]
+    found = run_on_reactor(lambda: work(Path(directory), int(numbers[0]), *map(float, numbers[1:])))
     print(json.dumps(found))
 
 

@@ -143,7 +143,8 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.05)
-    raise Missing(f"{process.args[-1]!r} did not start")  # type: ignore[index]
+    assert isinstance(process.args, list)
+    raise Missing(f"{process.args[-1]!r} did not start")
 
 
 # --- each of them ---------------------------------------------------------------------------------

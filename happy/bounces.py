@@ -158,9 +158,10 @@ class Bounces:
         if sent is None or sent.end:
             return None
         changed: Any = event  # attrs.evolve knows no slots class that a decorator made
-        return attrs.evolve(  # type: ignore[no-any-return]
+        whole: MailBounced = attrs.evolve(
             changed, recipient=sent.recipient, reverse_path=sent.reverse_path, tag=sent.tag
         )
+        return whole
 
     # --- taking in ----------------------------------------------------------------------------
 
@@ -222,9 +223,9 @@ def suppressed_end(owed: Owed, why: Unreached) -> MailFailed:
     return MailFailed(*envelope, reply, owed.ambiguous or owed.sending, suppressed=True)
 
 
-def as_digested(configured: Configured) -> Any:
+def as_digested(configured: Any) -> Any:
     """Return a configuration for a digest: as marks told it before mail that failed was counted."""
-    fields = attrs.asdict(configured)  # type: ignore[arg-type]
+    fields = attrs.asdict(configured)
     ours = {name: fields.pop(name) for name in tuple(fields) if name.startswith("mail_")}
     if any(getattr(_USUAL, name) != value for name, value in ours.items()):
         return configured

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
+from types import GenericAlias
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -54,7 +55,7 @@ class BulkReader:
         records = [_record(name, version, cls) for (name, version), cls in present.items()]
         twins = [_twin(name, cls) for (name, _), cls in present.items()]
         self._decode: Callable[[bytes], Happened] = _decoder(_any_of(records))
-        self._check = _decoder(list[_any_of(twins)])  # type: ignore[misc]
+        self._check = _decoder(GenericAlias(list, (_any_of(twins),)))
 
     def read(self, records: Sequence[bytes]) -> Sequence[Happened] | None:
         """Return what records say, in their order; None when one must be read by itself."""

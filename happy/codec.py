@@ -310,7 +310,7 @@ def settings_from_bytes(data: bytes, cls: type[T]) -> T:
 
     Raises ``BadRequest`` when they do not fit the class any more.
     """
-    known = {f.name for f in attrs.fields(cls)}  # type: ignore[arg-type]
+    known = {f.name for f in attrs.fields(cls)}  # type: ignore[arg-type] # an attrs class
     plain = {k: v for k, v in msgspec.json.decode(data).items() if k in known}
     return from_plain(plain, cls)
 

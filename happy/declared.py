@@ -85,7 +85,7 @@ def _paths(cls: type, path: str, above: tuple[type, ...]) -> Iterator[tuple[str,
     for field in attrs.fields(cls):
         hint = hints[field.name]
         told = {"type": _spelt(hint)}
-        if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+        if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type] # a class
             told["default"] = "made anew"
         elif field.default is not attrs.NOTHING:
             told["default"] = repr(field.default)

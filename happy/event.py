@@ -61,7 +61,7 @@ def event(
         if version < 1:
             raise DefinitionError(f"event {made.__name__}: version must be 1 or more")
         meta = EventMeta(name or made.__name__, version, frees_memory)
-        made.__happy_event__ = meta  # type: ignore[attr-defined]
+        made.__happy_event__ = meta  # type: ignore[attr-defined] # our mark
         check_immutable(made, "event")
         return made
 

@@ -92,9 +92,9 @@ def _take_owed(machine: Machine) -> Iterator[tuple[Any, ...]]:
 
 
 def _put_owed(machine: Machine, decoder: EventDecoder, items: list[Any]) -> None:
-    for seq, n, since_ns, due_ns, attempts, effect, *more in items:
-        if isinstance(effect, bytes):
-            effect = Timer(decoder.entry(seq, since_ns, effect).event)  # noqa: PLW2901
+    for seq, n, since_ns, due_ns, attempts, told, *more in items:
+        is_timer = isinstance(told, bytes)
+        effect = Timer(decoder.entry(seq, since_ns, told).event) if is_timer else told
         machine.outbox.owe(Owed((seq, n), effect, since_ns, due_ns, attempts, *more))
     machine.outbox.commit()
 

@@ -20,7 +20,12 @@ from sortedcontainers import SortedList
 
 from happy.errors import DuplicateKey
 
-_FREE: Final[Any] = enum.Enum("_FREE", "FREE").FREE  # type: ignore[attr-defined]
+
+class _Free(enum.Enum):
+    FREE = enum.auto()
+
+
+_FREE: Final[Any] = _Free.FREE
 _NOBODY: Final[dict[Any, None]] = {}
 
 

@@ -58,7 +58,8 @@ class Lookup(Generic[K, V]):
         if not isinstance(unique, UniqueIndex):
             raise DefinitionError(f"no unique index {name!r}: declare table(unique=({name!r},))")
         for key in unique.keys(value):
-            return self._rows[key]  # type: ignore[no-any-return]
+            row: V = self._rows[key]
+            return row
         return None
 
     def between(self, **field: tuple[Any, Any]) -> tuple[V, ...]:
@@ -122,7 +123,7 @@ def live(
     for pair in pairs:
         if pair[1] is not GONE:
             yield pair
-            if table._changes != changes:  # noqa: SLF001
+            if table._changes != changes:  # noqa: SLF001 - as above
                 raise RuntimeError("the table changed while it was iterated over")
 
 

@@ -26,8 +26,8 @@ def mail_at(journal: Path, seq: int) -> Mail:
     a ``JournalError`` comes from a journal that cannot be read.
     """
     from happy.cli.bodies import MAIL, records_in  # noqa: PLC0415 - few ask, and it loads much
-    from happy.cli.bounds import Wanted  # noqa: PLC0415
-    from happy.cli.frames import steps  # noqa: PLC0415
+    from happy.cli.bounds import Wanted  # noqa: PLC0415 - as above
+    from happy.cli.frames import steps  # noqa: PLC0415 - as above
 
     for step in steps(journal, Wanted(first=seq, last=seq)):
         if not isinstance(step, Frame):

@@ -236,7 +236,8 @@ def _said(failure: Failure) -> Answer:
 
 def _first_error(failure: Failure) -> Answer:
     failure.trap(FirstError)
-    return _said(failure.value.subFailure)  # type: ignore[union-attr]
+    assert isinstance(failure.value, FirstError)
+    return _said(failure.value.subFailure)
 
 
 def _id(name: str, owed: Owed) -> str:

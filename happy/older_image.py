@@ -159,7 +159,7 @@ class _RowReader:
     def __init__(self, cls: type) -> None:
         self._cls = cls
         item = GenericAlias(tuple, (int, Any, strict_twin(cls)))
-        self._check = msgspec.msgpack.Decoder(list[item]).decode  # type: ignore[valid-type]
+        self._check = msgspec.msgpack.Decoder(GenericAlias(list, (item,))).decode
 
     def read(self, block: Block, version: int, items: Items) -> list[Any]:
         """Return the items of a block, each row brought up; ``UnfitSnapshot`` if it cannot be."""

@@ -129,12 +129,12 @@ class Retransmissions:
 
     def admit(self, record: bytes, entry: Entry, waiter: Waiting) -> None:
         """Put an event in the order; raises as ``Order.admit`` does."""
-        event = entry.event
+        event: Any = entry.event
         kind = type(event)
-        if kind is Mail and event.sha256:  # type: ignore[attr-defined]
+        if kind is Mail and event.sha256:
             self._admit_mail(record, entry, waiter)
         elif kind is MailAcknowledged and entry.source != _SOURCE:
-            self.acknowledge(event.acknowledged)  # type: ignore[attr-defined]
+            self.acknowledge(event.acknowledged)
             waiter.replied(0, None)
         else:
             self._order.admit(record, entry, waiter)

@@ -32,7 +32,7 @@ def row(cls: Any = None, /, *, version: int = 1) -> Any:
         if version < 1:
             raise DefinitionError(f"row {made.__qualname__}: version must be 1 or more")
         check_immutable(made, "row")
-        made.__happy_row__ = version  # type: ignore[attr-defined]
+        made.__happy_row__ = version  # type: ignore[attr-defined] # our mark
         return made
 
     return declare if cls is None else declare(cls)

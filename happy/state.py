@@ -72,7 +72,7 @@ def state(cls: Any = None, /, *, version: int = 1) -> Any:
         if version < 1:
             raise DefinitionError(f"state {made.__qualname__}: version must be 1 or more")
         _check_state(made)
-        made.__happy_state__ = version  # type: ignore[attr-defined]
+        made.__happy_state__ = version  # type: ignore[attr-defined] # our mark
         return made
 
     return declare if cls is None else declare(cls)

@@ -69,7 +69,7 @@ class _Twins:
             return typing.Union[items]  # noqa: UP007 - made at run time
         if origin is tuple:
             parts = (i if i is Ellipsis else self._type(i) for i in typing.get_args(hint))
-            return tuple[tuple(parts)]  # type: ignore[misc]
+            return types.GenericAlias(tuple, tuple(parts))
         return typing.ForwardRef(self._name(origin))
 
     def _in_union(self, hint: Any) -> Any:

@@ -109,10 +109,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
     # --- a mapping ------------------------------------------------------------------------
 
     def __getitem__(self, key: K) -> V:
-        row = self._rows[key]
+        row: V = self._rows[key]
         if row is GONE:
             raise KeyError(key)
-        return row  # type: ignore[no-any-return]
+        return row
 
     def __setitem__(self, key: K, row: V) -> None:
         old = self._rows.get(key, ABSENT)  # with indexes: ``happy.put``
@@ -155,7 +155,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         return len(self._rows) - len(self._gone)
 
     def __contains__(self, key: object) -> bool:
-        return self._rows.get(key, GONE) is not GONE  # type: ignore[arg-type]
+        return self._rows.get(key, GONE) is not GONE  # type: ignore[arg-type] # a key or not
 
     def __repr__(self) -> str:
         return f"Table({dict(self)!r})"
@@ -166,7 +166,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
     def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
         return dict(other) | dict(self) if isinstance(other, Mapping) else NotImplemented
 
-    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc] # | makes a dict
         self.update(other)
         return self
 

@@ -62,8 +62,8 @@ def makeService(options: Options) -> IService:
     """Return the container for a configuration that was loaded."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd has chosen one by now
 
-    from happy.container import Container  # noqa: PLC0415
-    from happy.world import show_stacks_at_the_end, use_steady_clock  # noqa: PLC0415
+    from happy.container import Container  # noqa: PLC0415 - as above
+    from happy.world import show_stacks_at_the_end, use_steady_clock  # noqa: PLC0415 - as above
 
     show_stacks_at_the_end()
     use_steady_clock(reactor)

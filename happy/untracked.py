@@ -70,12 +70,13 @@ def _is_plain(hint: Any) -> bool:
 
 def _found() -> Callable[[Any], object]:
     api = getattr(ctypes, "pythonapi", None)
-    untrack = getattr(api, "PyObject_GC_UnTrack", None)
+    untrack: Any = getattr(api, "PyObject_GC_UnTrack", None)
     if untrack is None:  # another Python than CPython
         return lambda _value: None
     untrack.argtypes = (ctypes.py_object,)
     untrack.restype = None
-    return untrack  # type: ignore[no-any-return]
+    found: Callable[[Any], object] = untrack
+    return found
 
 
 _untrack = _found()

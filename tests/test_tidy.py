@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,28 @@ def test_nothing_is_left_for_later():
         if reminder.search(line) and path != ROOT / "pyproject.toml"
     ]
     assert left == []
+
+
+SAID_WHY = re.compile(r"# (?:noqa: [A-Z0-9, ]+ - |type: ignore\[[a-z-]+\] # )\S")
+
+
+def test_every_exception_to_a_rule_says_why():
+    """Who switches off a check of ruff or mypy for a line says the reason on it."""
+    unexplained = [
+        f"{path.relative_to(ROOT)}:{comment.start[0]}"
+        for folder in ("happy", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for comment in comments_of(path)
+        if re.match("# *(?:noqa|type: *ignore)", comment.string)
+        and not SAID_WHY.match(comment.string)
+    ]
+    assert unexplained == []
+
+
+def comments_of(path):
+    """Return the comments of a file as tokens."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    return [token for token in tokens if token.type == tokenize.COMMENT]
 
 
 def test_our_twisted_folder_is_no_package():

@@ -43,7 +43,7 @@ class _Main(Commands):
 
     def get_command(
         self,
-        ctx: click.Context,  # noqa: ARG002
+        ctx: click.Context,  # noqa: ARG002 - click's
         cmd_name: str,
     ) -> click.Command | None:
         if cmd_name not in _MODULES:

@@ -53,7 +53,7 @@ def bench(directory: Path, seconds: float, as_json: bool) -> None:
       2  measured, and an answer was wrong: a bug, please report it
     """  # noqa: D301 - click's mark
     from happy.bench.children import ChildFailed  # noqa: PLC0415 - not for the other commands
-    from happy.bench.machine import complaint_about, machine_of  # noqa: PLC0415
+    from happy.bench.machine import complaint_about, machine_of  # noqa: PLC0415 - as above
 
     machine = machine_of(directory)
     complaint = complaint_about(machine["file_system"])

@@ -54,7 +54,8 @@ def diff(  # noqa: PLR0913 - one for each option
       3  not done: there is no journal
       4  not done: the code does not know an event, or something could not be read
     """  # noqa: D301 - click's mark
-    if isinstance(begin, int) == isinstance(end, int) and begin > end:  # type: ignore[operator]
+    of_one_kind = isinstance(begin, int) == isinstance(end, int)
+    if of_one_kind and begin > end:  # type: ignore[operator] # mypy does not see that they are
         raise click.UsageError(f"B, {end}, comes before A, {begin}")
     app = application(name, config, data)
     with statuses(app.path), progress("replaying") as tell:
@@ -96,8 +97,8 @@ class _Difference:
 
 def _difference(app: Application, before: Wanted, until: Wanted, tell: Any) -> _Difference:
     from happy.cli.replaying import Replay, check_until  # noqa: PLC0415 - the applications' world
-    from happy.row_diff import Packer  # noqa: PLC0415
-    from happy.touched import Watch  # noqa: PLC0415
+    from happy.row_diff import Packer  # noqa: PLC0415 - as above
+    from happy.touched import Watch  # noqa: PLC0415 - as above
 
     watch = Watch(app.config.definition)
     replaying = Replay(app.path, watch.definition, until, tell, near=before)

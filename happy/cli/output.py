@@ -146,7 +146,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
@@ -165,7 +165,7 @@ def progress(what: str, unit: str = "bytes") -> Iterator[Callable[[int, int], No
         yield lambda _done, _total: None
         return
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.progress import (  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415 - as above
         BarColumn,
         DownloadColumn,
         MofNCompleteColumn,

@@ -41,9 +41,9 @@ def serve(
     What keeps the core from going on is said there, too.
     """
     from happy.split.aside import Aside, Say  # noqa: PLC0415 - not for the other commands
-    from happy.split.pickled import pack_error  # noqa: PLC0415
-    from happy.split.serving import Orphan, ServingCore, Surroundings  # noqa: PLC0415
-    from happy.world import set_alarm, show_stacks_at_the_end  # noqa: PLC0415
+    from happy.split.pickled import pack_error  # noqa: PLC0415 - as above
+    from happy.split.serving import Orphan, ServingCore, Surroundings  # noqa: PLC0415 - as above
+    from happy.world import set_alarm, show_stacks_at_the_end  # noqa: PLC0415 - as above
 
     for number in _HEEDED_BY_THE_CONTAINER:
         signal.signal(number, signal.SIG_IGN)

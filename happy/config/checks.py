@@ -16,7 +16,9 @@ _NEEDED: Final = ("spf", "dkim")
 def read_checks(value: Any, _: Any) -> tuple[str, ...]:
     """Return the names of some checks; ``ValueError`` is a sentence."""
     if not isinstance(value, list):
-        raise ValueError(f"expected a list of {', '.join(CHECKS)}")  # noqa: TRY004
+        raise ValueError(  # noqa: TRY004 - it is told like any other
+            f"expected a list of {', '.join(CHECKS)}"
+        )
     for name in value:
         if name not in CHECKS:
             hint = did_you_mean(name, CHECKS) if isinstance(name, str) else ""

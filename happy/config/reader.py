@@ -175,7 +175,9 @@ def _converter(base: Path) -> Any:
         if isinstance(value, str):
             return (converter.structure(value, _Server),)
         if not isinstance(value, list):
-            raise ValueError("expected an endpoint (text) or a list of them")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004 - it is told like any other
+                "expected an endpoint (text) or a list of them"
+            )
         endpoints: tuple[Endpoint, ...] = converter.structure(value, tuple[_Server, ...])
         return endpoints
 

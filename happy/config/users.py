@@ -25,7 +25,9 @@ def users_of(
             for name, written in raw.items():
                 try:
                     if not isinstance(written, str):
-                        raise ValueError("is no password hash")  # noqa: TRY004, TRY301
+                        raise ValueError(  # noqa: TRY004, TRY301 - it is told like any other
+                            "is no password hash"
+                        )
                     users[check_name(name)] = read_hash(written)
                 except ValueError as error:
                     reader.complain((*key, name), str(error))

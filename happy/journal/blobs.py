@@ -83,7 +83,8 @@ class Writer:
                 raise
             return blob
 
-        return self._run(settle)  # type: ignore[no-any-return]
+        sealed: Awaitable[Blob] = self._run(settle)
+        return sealed
 
     def abandon(self) -> None:
         """Forget what was written; harmless after ``seal``."""

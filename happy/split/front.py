@@ -104,7 +104,7 @@ class _OneAtATime:
 
     def doRead(self) -> None:
         self.numberAccepts = 1
-        super().doRead()  # type: ignore[misc]
+        super().doRead()  # type: ignore[misc] # of the port that this is mixed into
 
 
 class _TcpPort(_OneAtATime, tcp.Port):

@@ -203,6 +203,6 @@ class FrontStream:
             if error is None:
                 waiter.replied(seq, value)
             else:
-                waiter.failed(seq, error)  # type: ignore[arg-type]
+                waiter.failed(seq, error)  # type: ignore[arg-type] # as it was raised there
         except Exception:  # noqa: BLE001 - a door's; the others are told all the same
             log.failure("an answer could not be given")

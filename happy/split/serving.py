@@ -222,7 +222,9 @@ class ServingCore:
             name, args, kwargs = unpack(aside.body)
             query = self._queries.get(name)
             if query is None:
-                raise NotTold(f"the application that runs has no query {name!r}")  # noqa: TRY301
+                raise NotTold(  # noqa: TRY301 - it is told below, as what a query raises
+                    f"the application that runs has no query {name!r}"
+                )
             with closed:
                 found = query(self._machine.state, *args, **kwargs)
             return Aside(Say.FOUND, pack(found), aside.number)

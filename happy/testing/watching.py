@@ -32,7 +32,7 @@ _PYTHON: Final[dict[CodeType, tuple[str, str]]] = {
     uuid.uuid4.__code__: ("uuid.uuid4", CHANCE),
 }
 _SEED: Final = random.Random.seed.__code__
-_SHARED: Final = random.random.__self__  # type: ignore[attr-defined]
+_SHARED: Final = random.random.__self__  # type: ignore[attr-defined] # of a method
 _OF_ROWS: Final = frozenset({"builtins.hash", "builtins.id"})
 """Rows are hashed and compared by code that was made for them; ``happy.purity`` sees the rest."""
 

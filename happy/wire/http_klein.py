@@ -89,7 +89,8 @@ class KleinDoor(Resource):
         if endpoint is None:
             endpoint, kwargs = self._match(request)
         run.endpoint = endpoint
-        segments = self.klein.endpoints[endpoint].segment_count  # type: ignore[attr-defined]
+        route: Any = self.klein.endpoints[endpoint]  # a function that Klein has marked
+        segments = route.segment_count
         assert request.prepath is not None
         assert request.postpath is not None
         request.prepath.extend(request.postpath[:segments])
@@ -183,7 +184,7 @@ class _Run:
         self._request = request
         self._context = context
         # Klein has no public name for them; its own resource reads them here, too.
-        self._handlers = iter(door.klein._error_handlers)  # noqa: SLF001
+        self._handlers = iter(door.klein._error_handlers)  # noqa: SLF001 - see above
         self.endpoint = ""
 
     def returned(self, result: Any, *, later: bool = False) -> None:
@@ -191,7 +192,7 @@ class _Run:
         request = self._request
         kind = type(result)
         if kind is bytes and not request.startedWriting:
-            if not (request.finished or request._disconnected):  # noqa: SLF001
+            if not (request.finished or request._disconnected):  # noqa: SLF001 - Twisted's
                 request.answer(result)
             return
         if isinstance(result, Deferred):
@@ -224,7 +225,7 @@ class _Run:
     def failed(self, failure: Failure) -> None:
         """Take an error: the application's error handlers first, then an answer."""
         request = self._request
-        if request.finished or request._disconnected:  # noqa: SLF001
+        if request.finished or request._disconnected:  # noqa: SLF001 - twisted.web's own flag
             if not failure.check(CancelledError):
                 self._lost_error(failure)
             return

@@ -96,7 +96,7 @@ class HappyRequest(Request):
         self._table = table
 
     @property
-    def received_cookies(self) -> dict[bytes, bytes]:  # type: ignore[override]
+    def received_cookies(self) -> dict[bytes, bytes]:  # type: ignore[override] # a field there
         """The cookies that came."""
         if self._cookies is None:
             self._cookies = {}

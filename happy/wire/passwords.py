@@ -113,7 +113,7 @@ def read_users(text: str) -> dict[str, PasswordHash]:
             if not colon:
                 raise ValueError("is not written NAME:HASH")  # noqa: TRY301 - one way out
             if check_name(name) in users:
-                raise ValueError(f"{name} is there twice")  # noqa: TRY301
+                raise ValueError(f"{name} is there twice")  # noqa: TRY301 - as above
             users[name] = read_hash(written)
         except ValueError as error:
             raise ValueError(f"line {number} {error}") from None

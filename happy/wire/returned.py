@@ -100,7 +100,8 @@ def _in_memory(app: App, mail: Mail, bytes_max: int) -> Mail:
         finally:
             reader.close()
     changed: Any = mail
-    return evolve(changed, content=content[:bytes_max])  # type: ignore[no-any-return]
+    cut: Mail = evolve(changed, content=content[:bytes_max])
+    return cut
 
 
 def read_bounce(mail: Mail) -> Bounce | None:

@@ -23,7 +23,7 @@ def send(transport: Any, data: bytes) -> None:
         transport.write(data)
         return
     # Twisted has no public name for "nothing is waiting".
-    unsent = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001
+    unsent = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001 - see above
     at_once = transport.connected and not unsent and not transport.disconnecting
     try:
         sent = transport.socket.send(data) if at_once else 0

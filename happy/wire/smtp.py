@@ -67,7 +67,7 @@ class MailFactory(ServerFactory):
         self._sweeping: IDelayedCall | None = None
         self._empty: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: object) -> SmtpSession:  # type: ignore[override]  # noqa: ARG002
+    def buildProtocol(self, _addr: object) -> SmtpSession:  # type: ignore[override] # ours
         """Make the session of a new connection."""
         session = self.session()
         session.factory = self

@@ -99,7 +99,7 @@ class SmtpConnection(ESMTP):
         self.start_message_clock()
         self.arrived()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002
+    def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002 - Twisted's
         """Forget a message that did not come to its end; one being committed stays."""
         self._closed = True
         self._drop_message()

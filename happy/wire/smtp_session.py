@@ -51,7 +51,8 @@ class SmtpSession(SmtpAuth):
         if not command.isalpha():
             return None
         # Past ESMTP's own, which has tables of ways to log in and to encrypt.
-        return SMTP.lookupMethod(self, command)  # type: ignore[no-any-return]
+        method: Callable[[bytes], Reply | None] | None = SMTP.lookupMethod(self, command)
+        return method
 
     def extensions(self) -> dict[bytes, list[bytes] | None]:
         """Return what EHLO lists."""

@@ -24,7 +24,7 @@ def _query_class() -> Any:
     """Return pyspf's query with our lookups in it; ``ImportError`` when there is no pyspf."""
     import spf  # noqa: PLC0415 - an extra, and slow to import
 
-    class Query(spf.query):  # type: ignore[misc]
+    class Query(spf.query):  # type: ignore[misc] # it has no types
         """One check, whose questions ``lookup`` answers."""
 
         lookup: Lookup
