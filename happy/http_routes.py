@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict, TypeVar, Unpack
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -38,6 +38,9 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
+
+
+F = TypeVar("F")
 
 
 @attrs.frozen
@@ -68,6 +71,15 @@ class Route:
         return f"{self.method} {self.path}"
 
 
+class RouteOptions(TypedDict, total=False):
+    """What a declared route can say beside its path; ``HttpRoutes.route`` tells what it means."""
+
+    reply: Callable[[Any], Any] | None
+    body: str | None
+    status: int
+    headers: Mapping[str, str] | None
+
+
 class HttpRoutes:
     """The declared routes of an application class: ``routes = HttpRoutes()``."""
 
@@ -77,23 +89,23 @@ class HttpRoutes:
     def __iter__(self) -> Any:
         return iter(self._routes)
 
-    def get(self, path: str, **options: Any) -> Callable[[Any], Any]:
+    def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Answer GET (and HEAD) with what a query returns; see ``route``."""
         return self.route("GET", path, **options)
 
-    def post(self, path: str, **options: Any) -> Callable[[Any], Any]:
+    def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Answer POST with the reply to an event; see ``route``."""
         return self.route("POST", path, **options)
 
-    def put(self, path: str, **options: Any) -> Callable[[Any], Any]:
+    def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Answer PUT with the reply to an event; see ``route``."""
         return self.route("PUT", path, **options)
 
-    def patch(self, path: str, **options: Any) -> Callable[[Any], Any]:
+    def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Answer PATCH with the reply to an event; see ``route``."""
         return self.route("PATCH", path, **options)
 
-    def delete(self, path: str, **options: Any) -> Callable[[Any], Any]:
+    def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Answer DELETE with the reply to an event; see ``route``."""
         return self.route("DELETE", path, **options)
 
@@ -106,7 +118,7 @@ class HttpRoutes:
         body: str | None = None,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
-    ) -> Callable[[Any], Any]:
+    ) -> Callable[[F], F]:
         """Declare a route; stands above ``@handles`` (of one event) or ``@query``.
 
         ``path`` may hold ``<name>`` for a whole segment. ``reply`` makes the body, or a whole
@@ -118,8 +130,8 @@ class HttpRoutes:
         captures = _captures_of(path)
         fixed = _checked_headers(path, headers or {})
 
-        def declare(function: Any) -> Any:
-            plain = function.__func__ if isinstance(function, staticmethod) else function
+        def declare(function: F) -> F:
+            plain: Any = function.__func__ if isinstance(function, staticmethod) else function
             event_type, asked = _target(f"{method} {path}", method, plain)
             parameters = of_event(event_type) if event_type is not None else of_query(plain)
             for name in (*captures, *([body] if body else [])):

@@ -20,8 +20,8 @@ from happy.errors import BadRequest, DefinitionError
 from happy.event import event_meta
 from happy.values import hints_of
 
-Texts = Sequence[tuple[str, str]]
-"""Names and their texts, in the order they came."""
+Texts = Sequence[tuple[str, str | bytes]]
+"""Names and what they say, in the order they came: texts, and of a form the bytes that came."""
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
@@ -85,7 +85,7 @@ class Parameters:
         }
 
     def _take(
-        self, faults: list[str], into: list[Any], name: str, parameter: Parameter, text: str
+        self, faults: list[str], into: list[Any], name: str, parameter: Parameter, text: str | bytes
     ) -> None:
         try:
             into.append(_value_of(text, parameter.hint))
@@ -93,9 +93,21 @@ class Parameters:
             faults.append(f"{name} {fault}")
 
 
-def _value_of(text: str, hint: Any) -> Any:
-    """Return the value that a text spells; ``ValueError`` says what was expected."""
+def _value_of(said: str | bytes, hint: Any) -> Any:
+    """Return the value that was said; ``ValueError`` says what was expected."""
     hint = _within(hint)
+    if isinstance(said, str):
+        return _value_of_text(said, hint)
+    if hint is bytes:
+        return said
+    try:
+        return _value_of_text(said.decode("utf-8"), hint)
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+
+
+def _value_of_text(text: str, hint: Any) -> Any:
+    """Return the value that a text spells."""
     if hint is str:
         return text
     if hint is int:
@@ -112,7 +124,8 @@ def _value_of(text: str, hint: Any) -> Any:
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError:
-        raise ValueError(f"is not a valid {getattr(hint, '__name__', hint)}") from None
+        kind = "base64" if hint is bytes else f"a valid {getattr(hint, '__name__', hint)}"
+        raise ValueError(f"is not {kind}") from None
 
 
 def _within(hint: Any) -> Any:

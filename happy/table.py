@@ -170,15 +170,15 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         self.update(other)
         return self
 
-    def keys(self) -> KeysView[K]:
+    def keys(self) -> _Keys[K]:
         """Return a view of the keys, in the table's order."""
         return _Keys(self)
 
-    def values(self) -> ValuesView[V]:
+    def values(self) -> _Values[V]:
         """Return a view of the rows, in the table's order."""
         return _Values(self)
 
-    def items(self) -> ItemsView[K, V]:
+    def items(self) -> _Items[K, V]:
         """Return a view of the keys and rows, in the table's order."""
         return _Items(self)
 

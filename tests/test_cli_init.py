@@ -25,7 +25,7 @@ def test_init_writes_an_application_and_says_what_to_do_next(tmp_path):
     result = init(there)
     assert result.exit_code == 0
     assert sorted(p.name for p in there.iterdir()) == FILES
-    assert f"cd '{there}' && twistd -n happy --config happy.toml\n" in result.stdout
+    assert f"cd '{there}' && twistd -n --pidfile= happy --config happy.toml\n" in result.stdout
     assert f"cd '{there}' && pytest\n" in result.stdout
 
 

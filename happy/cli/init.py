@@ -37,7 +37,7 @@ def init(directory: Path, as_json: bool) -> None:
         text = (stored / _STORED_AS.format(name)).read_text("utf-8")
         (directory / name).write_text(text, "utf-8")
     there = f"cd {shlex.quote(str(directory))}"
-    run, test = f"{there} && twistd -n happy --config happy.toml", f"{there} && pytest"
+    run, test = f"{there} && twistd -n --pidfile= happy --config happy.toml", f"{there} && pytest"
     if as_json:
         write_json({"directory": str(directory), "files": _FILES, "next": (run, test)})
         return

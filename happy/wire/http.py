@@ -12,8 +12,10 @@ from happy.app import App
 from happy.codec import from_json
 from happy.errors import BadRequest
 from happy.limits import Limits
+from happy.parameters import make_event, of_event
 from happy.wire.access import AccessLog
 from happy.wire.http_declared import DeclaredDoor
+from happy.wire.http_form import FORMS, form_of, texts_of_form
 from happy.wire.http_klein import KleinDoor
 from happy.wire.http_site import HappySite
 
@@ -49,10 +51,30 @@ def json_body(request: Request, cls: type[T]) -> T:
         kind = declared.partition(b";")[0].strip().lower()
         if kind != b"application/json" and not kind.endswith(b"+json"):
             raise UnsupportedMediaType("this resource takes application/json")
+    return from_json(_body_of(request), cls)
+
+
+def form_body(request: Request, cls: type[T]) -> T:
+    """Return the form that was posted, urlencoded or multipart, as an event.
+
+    A text is read by the type of its field, as declared routes do; a field of type bytes has
+    what a file holds. Raises ``BadRequest`` that lists every fault, and 415 when the body is no
+    form.
+    """
+    declared = request.getHeader(b"content-type") or b""
+    if declared.partition(b";")[0].strip().lower() not in FORMS:
+        raise UnsupportedMediaType("this resource takes a form")
+    fields = texts_of_form(form_of(declared, _body_of(request)))
+    made: T = make_event(cls, of_event(cls).read(fields))
+    return made
+
+
+def _body_of(request: Request) -> bytes:
     content = request.content
     assert content is not None
     content.seek(0)
-    return from_json(content.read(), cls)
+    body: bytes = content.read()
+    return body
 
 
 def query_int(
@@ -73,4 +95,4 @@ def query_int(
     return number
 
 
-__all__: Final = ["HappySite", "json_body", "query_int", "site_for"]
+__all__: Final = ["HappySite", "form_body", "json_body", "query_int", "site_for"]

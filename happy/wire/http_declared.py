@@ -28,7 +28,7 @@ from happy.parameters import Texts, make_event
 from happy.wire.access import Answered
 from happy.wire.http_answer import NO_BODY, answer_head, reason_of
 from happy.wire.http_exchange import exchange_of, source_of
-from happy.wire.http_form import form_of
+from happy.wire.http_form import FORMS, form_of, texts_of_form
 from happy.wire.http_head import RequestHead
 from happy.wire.http_problem import (
     CONTENT_TYPE,
@@ -298,21 +298,18 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def texts_of(request: DeclaredRequest) -> Texts:
     """Return what the path, the query and a form say, in this order."""
-    texts = capture_texts(request.route, request.captured)
+    texts: list[tuple[str, str | bytes]] = [*capture_texts(request.route, request.captured)]
     query = request.head.target.partition(b"?")[2]
     if query:
         texts += _texts(parse_qs(query, 1))
     if request.head.body_bytes and request.route.body_field is None and request.body:
         kind = _kind_of(request.head)
         declared = request.head.field(b"content-type") or b""
-        if kind in _FORMS:
-            texts += _texts(form_of(declared, request.body))
+        if kind in FORMS:
+            texts += texts_of_form(form_of(declared, request.body))
         elif kind is None or not _is_json(kind) or request.route.event_type is None:
             raise UnsupportedMediaType("this resource takes application/json or a form")
     return texts
-
-
-_FORMS: Final = frozenset({b"application/x-www-form-urlencoded", b"multipart/form-data"})
 
 
 def _kind_of(head: RequestHead) -> bytes | None:
@@ -334,4 +331,4 @@ def _texts(fields: Mapping[bytes, list[bytes]]) -> list[tuple[str, str]]:
             for value in values
         ]
     except UnicodeDecodeError:
-        raise BadRequest("the query or the form is not UTF-8") from None
+        raise BadRequest("the query is not UTF-8") from None
