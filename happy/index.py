@@ -296,8 +296,13 @@ def complain_of_order(hint: Any) -> str | None:
         return None
     if isinstance(origin, type) and issubclass(origin, int | str):
         return None
+    if origin is type(None):
+        return (
+            "None has no place in an order; let a value stand for it, such as the latest date, "
+            "or keep the rows that have none in a table of their own"
+        )
     name = getattr(origin, "__qualname__", str(origin))
-    return f"{'None' if origin is type(None) else name} has no place in an order"
+    return f"{name} has no place in an order; sort by a number, a text, bytes, a date or a tuple"
 
 
 def _first(complain: Callable[[Any], str | None], hints: Iterable[Any]) -> str | None:
