@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from klein import Klein
+from twisted.web.static import File
 
 from happy import App, MailRoutes, Table, state, table
 from happy.limits import Limits
@@ -33,6 +34,10 @@ class Postbox(App):
         request.write(b"two")
         request.finish()
 
+    @http.route("/files/", branch=True)
+    def files(self, request):
+        return File(self.settings)
+
 
 @pytest.fixture
 def app():
@@ -46,6 +51,16 @@ def test_a_streamed_answer_is_put_together(app):
     answer = app.get("/stream")
     assert isinstance(answer, Response)
     assert (answer.status, answer.text) == (200, "one two")
+
+
+def test_a_file_is_answered_whole(tmp_path):
+    """What a resource of twisted.web sends piece by piece, as fast as it is read, arrives."""
+    content = bytes(range(256)) * 1_000
+    (tmp_path / "photo.bin").write_bytes(content)
+    with running(Postbox, settings=str(tmp_path)) as box:
+        assert box.get("/files/photo.bin").body == content
+        part = box.get("/files/photo.bin", headers={"Range": "bytes=1-3"})
+        assert (part.status, part.body) == (206, content[1:4])
 
 
 @pytest.mark.parametrize(

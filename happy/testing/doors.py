@@ -61,6 +61,14 @@ class Wire(StringTransport):
         self.protocol = factory.buildProtocol(_PEER)
         self.protocol.makeConnection(self)
 
+    def draw(self) -> bool:
+        """Ask a producer that waits to be asked, as a file does, for all it has; say yes."""
+        told = -1
+        while self.producer is not None and not self.streaming and self.io.tell() > told:
+            told = self.io.tell()
+            self.producer.resumeProducing()
+        return True
+
     def hang_up(self) -> None:
         """End the connection, as a peer does who has read the last answer."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
@@ -76,6 +84,7 @@ def ask(  # noqa: PLR0913 - a request has as many parts
     lines = [f"{method} {path} HTTP/1.1", *(f"{n}: {v}" for n, v in given.items()), "", ""]
     wire = Wire(factory)
     wire.protocol.dataReceived("\r\n".join(lines).encode() + body)
+    rest(wire.draw, "")
     rest(lambda: wire.disconnecting, f"{method} {path} was not answered")
     wire.hang_up()
     return _read_response(wire.value(), head_only=method == "HEAD")
