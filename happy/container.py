@@ -377,4 +377,6 @@ def _why_not(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError):
         reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
         return reason.lower()
+    if isinstance(error, FileNotFoundError):  # of a unix socket, with two names that say nothing
+        return "there is no such directory"
     return str(error)

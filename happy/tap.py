@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,7 +91,17 @@ class _Ending:
             return
         self._tell_parent(sentence)
         self._remove_pidfile()
-        raise SystemExit(sentence)
+        if not self._log_is_in_sight() and sys.__stderr__ is not None:
+            print(sentence, file=sys.__stderr__)  # sys.stderr is the log by now
+        raise SystemExit(1)
+
+    def _log_is_in_sight(self) -> bool:
+        """Say whether the log, which has the sentence, goes to where twistd was called."""
+        twistd = self._twistd
+        elsewhere = twistd.get("syslog") or twistd.get("logger")
+        return (
+            bool(twistd.get("nodaemon")) and not elsewhere and twistd.get("logfile") in {None, "-"}
+        )
 
     def _end(self) -> None:
         self._remove_pidfile()

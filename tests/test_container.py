@@ -112,8 +112,23 @@ def test_an_access_log_that_cannot_be_written_ends_the_start(container):
     house = container(NUMBERS.replace('access = "off"', 'access_file = "no/such/folder/log"'))
     assert house.launch().wait(60) == 1
     house._serving.wait(10)
-    assert "cannot be written: no such file or directory" in house.lines[-1]
+    (told,) = [line for line in house.lines if "cannot be written" in line]
+    assert told.endswith("cannot be written: no such file or directory")
     assert "Traceback" not in "\n".join(house.lines)
+
+
+def test_a_failed_start_is_told_once_also_where_the_log_is_a_file(container):
+    """The sentence stands in the log and where twistd was called, once in each."""
+    house = container(NUMBERS.replace('"tcp:0:interface=127.0.0.1"', '"unix:no/such/socket"'))
+    log = house.folder / "twistd.log"
+    done = subprocess.run(
+        [TWISTD, "-n", "--pidfile=", "-l", log, "happy", "--config", house.config],
+        cwd=house.folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("numbers: http cannot listen on unix:")
+    assert done.stderr.endswith(": there is no such directory\n")
+    assert log.read_text().count("there is no such directory") == 1
 
 
 def test_a_running_request_is_finished_when_the_container_stops(container):
