@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 from conftest import need
+from edge_kit import wait_until
 
 HAPPY = Path(sys.executable).with_name("happy")
 HOSTNAME = "mx.lists.example"
 STRANGER = "127.0.0.2"  # an address of this machine that no mail server here trusts
+LETTER = ("--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
+ELSEWHERE = ("--to", "bob@example.org", "--from", "x@example.net")
 
 LISTS = f"""
 data = "data"
@@ -61,3 +64,34 @@ def swaks(port: int, *arguments: str, stranger: bool = False, ok: bool = True) -
     )
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done.stdout
+
+
+def first_mail(house) -> dict:
+    """Return the one mail that the lists of a container got, when they have it."""
+    wait_until(lambda: entries(house, "happy.Mail"), "the mail is in the journal")
+    (mail,) = entries(house, "happy.Mail")
+    return mail
+
+
+def forwarded_to(house, relay) -> tuple[dict, dict[str, str]]:
+    """Have a stranger write by a Postfix that tells of him; return the mail, and what it told."""
+    relay.command("postconf", "-e", "smtp_send_xforward_command=yes")
+    relay.command("postfix", "reload")
+    swaks(relay.port, *LETTER, stranger=True)
+    mail = first_mail(house)
+    return mail, dict(word.split("=", 1) for word in mail["forwarded"])
+
+
+def relayed_both_ways(relay, house, sink) -> str:
+    """Have a stranger write to a list, and the list answer; return the mail as the list got it."""
+    swaks(relay.port, *LETTER, "--header", "Subject: let me in", stranger=True)
+    sink.wait_for(1)
+    mail = first_mail(house)
+    assert mail["reverse_path"] == "ann@example.org"
+    assert mail["recipients"] == ["dev-subscribe@lists.example"]
+    _, recipients, letter = sink.messages[0]
+    assert recipients == ("ann@example.org",)
+    assert b"dev-confirm-" in letter
+    content = mail["content"]["$utf8"]
+    assert "\r\nSubject: let me in\r\n" in content
+    return content

@@ -10,9 +10,12 @@ from twisted.internet.task import Clock
 from happy import App, Refused, Table, event, handles, state, table
 from happy.app import definition_of
 from happy.codec import EventDecoder, encode
+from happy.examples.numbers import Next, NumberService
+from happy.journal.disk import FileDisk
 from happy.journal.frame import SEGMENT_HEADER_SIZE, Kind
 from happy.journal.quarantine import foreseen
 from happy.journal.replay import Reader
+from happy.journal.retention import Budget, let_go
 from happy.limits import Limits
 from happy.opening import open_application, replay_frame
 from happy.recall import Recall
@@ -212,3 +215,19 @@ def told(machine):
 def exactly(value):
     """Return a value with what ``==`` does not see."""
     return repr(value), type(value)
+
+
+def numbers_let_go(folder):
+    """Write the journal of numbers, closed: snapshots of 150 and 210, its first segments let go."""
+    disk = FileDisk(folder)
+    made = Branch(disk, NumberService, limits=Limits(segment_bytes_max=8192))
+    made.open()
+    for n in range(1, 81):
+        made.append(*[Next(n)] * 3)
+        if n in (50, 70):
+            made.mark()
+            seqs = [good.seq for good in made.make().good]
+    assert seqs == [210, 150]
+    assert let_go(disk, seqs, Budget(bytes_max=1), BEGIN_NS, None)
+    disk.close()
+    return made

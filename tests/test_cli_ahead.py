@@ -19,7 +19,6 @@ from happy.cli.ahead import Ahead, processes_for
 from happy.cli.verdict import Verification
 from happy.codec import encode
 from happy.errors import JournalError
-from happy.examples.numbers import Next, NumberService
 from happy.journal.disk import FileDisk
 from happy.journal.frame import (
     SEGMENT_HEADER_SIZE,
@@ -30,10 +29,8 @@ from happy.journal.frame import (
     first_chain,
 )
 from happy.journal.names import segment_name, snapshot_name
-from happy.journal.retention import Budget, let_go
 from happy.journal.snapshots import snapshot_names
-from happy.limits import Limits
-from snapshot_kit import BEGIN_NS, Branch
+from snapshot_kit import numbers_let_go
 
 # A process of several threads should not fork, says Python; these do nothing that could wait.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -84,17 +81,7 @@ def path(original, tmp_path):
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory):
     """A journal whose first segments were let go, with two snapshots."""
-    disk = FileDisk(tmp_path_factory.mktemp("numbers") / "journal")
-    made = Branch(disk, NumberService, limits=Limits(segment_bytes_max=8192))
-    made.open()
-    for n in range(1, 81):
-        made.append(*[Next(n)] * 3)
-        if n in (50, 70):
-            made.mark()
-            seqs = [good.seq for good in made.make().good]
-    assert let_go(disk, seqs, Budget(bytes_max=1), BEGIN_NS, None)
-    disk.close()
-    return disk.path
+    return numbers_let_go(tmp_path_factory.mktemp("numbers") / "journal").disk.path
 
 
 def files_of(path):

@@ -8,10 +8,8 @@ from cli_kit import happy, lines, segments
 from happy.examples.numbers import Next, NumberService
 from happy.journal.disk import FileDisk
 from happy.journal.names import segment_name, segment_seq, snapshot_name
-from happy.journal.retention import Budget, let_go
 from happy.journal.snapshots import snapshot_names
-from happy.limits import Limits
-from snapshot_kit import BEGIN_NS, Branch
+from snapshot_kit import Branch, numbers_let_go
 
 CONFIG = """\
 data = "data"
@@ -25,17 +23,7 @@ http = "tcp:0"
 def numbers(tmp_path):
     """The number service, closed, with two snapshots and its first segments let go."""
     (tmp_path / "happy.toml").write_text(CONFIG)
-    disk = FileDisk(tmp_path / "data" / "numbers")
-    made = Branch(disk, NumberService, limits=Limits(segment_bytes_max=8192))
-    made.open()
-    for n in range(1, 81):
-        made.append(*[Next(n)] * 3)
-        if n in (50, 70):
-            made.mark()
-            seqs = [good.seq for good in made.make().good]
-    assert let_go(disk, seqs, Budget(bytes_max=1), BEGIN_NS, None)
-    disk.close()
-    return made
+    return numbers_let_go(tmp_path / "data" / "numbers")
 
 
 def verify(path, *options):

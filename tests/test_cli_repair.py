@@ -36,10 +36,8 @@ from happy.examples.numbers import Next, NumberService
 from happy.journal.disk import FileDisk
 from happy.journal.names import snapshot_name
 from happy.journal.replay import Reader
-from happy.journal.retention import Budget, let_go
 from happy.journal.snapshots import snapshot_names
-from happy.limits import Limits
-from snapshot_kit import BEGIN_NS, Branch
+from snapshot_kit import Branch, numbers_let_go
 
 PAGE = 4096
 HAPPY = Path(sys.executable).with_name("happy")
@@ -347,18 +345,7 @@ def test_whatever_byte_is_damaged_a_beginning_is_saved(original, tmp_path_factor
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """Return a journal with snapshots of seq 150 and 210, its first segments let go."""
-    disk = FileDisk(tmp_path_factory.mktemp("kept") / "old")
-    made = Branch(disk, NumberService, limits=Limits(segment_bytes_max=8192))
-    made.open()
-    for n in range(1, 81):
-        made.append(*[Next(n)] * 3)
-        if n in (50, 70):
-            made.mark()
-            seqs = [good.seq for good in made.make().good]
-    assert seqs == [210, 150]
-    assert let_go(disk, seqs, Budget(bytes_max=1), BEGIN_NS, None)
-    disk.close()
-    return disk.path
+    return numbers_let_go(tmp_path_factory.mktemp("kept") / "old").disk.path
 
 
 def damage(kept, old, seq):

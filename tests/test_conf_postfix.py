@@ -8,7 +8,7 @@ import pytest
 
 from edge_kit import free_port, wait_until
 from happy.limits import Limits
-from mail_kit import LISTS, entries, swaks
+from mail_kit import ELSEWHERE, LETTER, LISTS, entries, first_mail, swaks
 from postfix_kit import postfix
 
 
@@ -45,10 +45,8 @@ def test_postfix_takes_no_message_that_happy_would_not(relay):
 
 def test_postfix_relays_mail_for_the_lists(relay, house):
     """A mail for lists.example is in the journal, its bytes behind Postfix's own line."""
-    to = ("--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
-    swaks(relay.port, *to, "--header", "Subject: let me in", stranger=True)
-    wait_until(lambda: entries(house, "happy.Mail"), "the mail is in the journal")
-    (mail,) = entries(house, "happy.Mail")
+    swaks(relay.port, *LETTER, "--header", "Subject: let me in", stranger=True)
+    mail = first_mail(house)
     assert mail["reverse_path"] == "ann@example.org"
     assert mail["recipients"] == ["dev-subscribe@lists.example"]
     content = mail["content"]["$utf8"]
@@ -69,21 +67,19 @@ def test_an_unknown_recipient_is_refused_while_the_sender_waits(relay, house):
 
 def test_postfix_is_no_open_relay(relay, sink):
     """A stranger's mail for elsewhere is refused; from this machine it goes out."""
-    elsewhere = ("--to", "bob@example.org", "--from", "x@example.net")
-    said = swaks(relay.port, *elsewhere, stranger=True, ok=False)
+    said = swaks(relay.port, *ELSEWHERE, stranger=True, ok=False)
     assert re.search(r"RCPT TO:<bob@example\.org>\n<\*\* [45]54 ", said)
-    swaks(relay.port, *elsewhere)
+    swaks(relay.port, *ELSEWHERE)
     sink.wait_for(1)
     assert sink.messages[0][:2] == ("x@example.net", ("bob@example.org",))
 
 
 def test_mail_waits_in_postfix_while_happy_is_away(relay, house):
     """While the container is away its mail is kept; after the restart it arrives, once."""
-    mail = ("--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
-    swaks(relay.port, *mail, "--header", "Subject: one", stranger=True)
-    wait_until(lambda: entries(house, "happy.Mail"), "the first mail is in the journal")
+    swaks(relay.port, *LETTER, "--header", "Subject: one", stranger=True)
+    assert first_mail(house)
     house.kill()
-    swaks(relay.port, *mail, "--header", "Subject: two", stranger=True)
+    swaks(relay.port, *LETTER, "--header", "Subject: two", stranger=True)
     wait_until(lambda: "status=deferred" in relay.log, "the second mail is deferred")
     assert relay.queued() == ["dev-subscribe@lists.example"]
     house.start()

@@ -12,7 +12,7 @@ from certificate_kit import make_certificate
 from conftest import CI, Container, need
 from edge_kit import wait_until
 from happy.wire.passwords import Cost, hashed
-from mail_kit import LISTS, STRANGER, entries, swaks
+from mail_kit import LETTER, LISTS, STRANGER, entries, forwarded_to, swaks
 from postfix_kit import postfix
 
 PASSWORD = "correct horse"
@@ -28,7 +28,6 @@ relays = ["127.0.0.1"]
 certificate = "mx.pem"
 users_file = "users"
 """
-TO = ("--to", "dev-subscribe@lists.example", "--from", "ann@example.org")
 
 
 def config(folder, smarthost=9, more=""):
@@ -76,7 +75,7 @@ def test_swaks_as_a_proxy(house, version):
     """Both versions of the header: the event has the client that it tells of."""
     behind_proxy, *_ = ports(house)
     swaks(
-        behind_proxy, *TO, "--h-Subject", f"proxy-{version}", "--proxy-version", version,
+        behind_proxy, *LETTER, "--h-Subject", f"proxy-{version}", "--proxy-version", version,
         "--proxy-family", {"1": "TCP4", "2": "AF_INET"}[version], "--proxy-source", "198.51.100.7",
         "--proxy-source-port", "50000", "--proxy-dest", "192.0.2.1", "--proxy-dest-port", "25",
     )  # fmt: skip
@@ -91,7 +90,7 @@ def test_swaks_without_a_header_is_sent_away(house):
         (),
         ("--proxy-version", "1", "--proxy", "TCP4 198.51.100.7 192.0.2.1 50000 25"),
     ):
-        talk = swaks(behind_proxy, *TO, *arguments, stranger=bool(arguments), ok=False)
+        talk = swaks(behind_proxy, *LETTER, *arguments, stranger=bool(arguments), ok=False)
         assert "<-  220" not in talk
 
 
@@ -99,7 +98,7 @@ def test_swaks_speaks_as_its_client(house):
     """XCLIENT at the door for relays: the session begins again, and the client is the peer."""
     _, for_relays, _ = ports(house)
     talk = swaks(
-        for_relays, *TO, "--h-Subject", "xclient", "--xclient-addr", "198.51.100.7",
+        for_relays, *LETTER, "--h-Subject", "xclient", "--xclient-addr", "198.51.100.7",
         "--xclient-name", "client.example", "--xclient-login", "ann",
     )  # fmt: skip
     assert talk.count("<-  220 ") == 2
@@ -111,7 +110,7 @@ def test_swaks_speaks_as_its_client(house):
 def test_a_stranger_is_nobody_at_the_door_for_relays(house):
     """He is told so, and that is all."""
     _, for_relays, _ = ports(house)
-    assert "554 5.7.1 " in swaks(for_relays, *TO, stranger=True, ok=False)
+    assert "554 5.7.1 " in swaks(for_relays, *LETTER, stranger=True, ok=False)
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
@@ -120,11 +119,11 @@ def test_swaks_logs_in_over_tls(house, mechanism):
     need_tls_for_swaks()
     *_, for_users = ports(house)
     credentials = ("--auth", mechanism, "--auth-user", "ann", "--auth-password", PASSWORD)
-    swaks(for_users, *TO, "--h-Subject", f"auth-{mechanism}", "--tls", *credentials)
+    swaks(for_users, *LETTER, "--h-Subject", f"auth-{mechanism}", "--tls", *credentials)
     mail = last(house, f"auth-{mechanism}")
     assert (mail["login"], mail["protocol"], mail["tls"]) == ("ann", "ESMTPSA", True)
-    assert "AUTH" not in swaks(for_users, *TO, "--quit-after", "EHLO").partition("EHLO")[2]
-    swaks(for_users, *TO, *credentials, ok=False)
+    assert "AUTH" not in swaks(for_users, *LETTER, "--quit-after", "EHLO").partition("EHLO")[2]
+    swaks(for_users, *LETTER, *credentials, ok=False)
 
 
 def submit(port, password):
@@ -157,8 +156,8 @@ def test_a_front_knows_whom_it_faces(container, tmp_path):
     behind_proxy, for_relays, for_users = ports(fronted)
     submit(for_users, PASSWORD)
     assert last(fronted, "smtplib")["login"] == "ann"
-    assert "554 5.7.1 " in swaks(for_relays, *TO, stranger=True, ok=False)
-    assert "<-  220" not in swaks(behind_proxy, *TO, ok=False)
+    assert "554 5.7.1 " in swaks(for_relays, *LETTER, stranger=True, ok=False)
+    assert "<-  220" not in swaks(behind_proxy, *LETTER, ok=False)
 
 
 def test_a_postfix_in_front_of_the_door_for_relays(container, sink, tmp_path):
@@ -166,11 +165,5 @@ def test_a_postfix_in_front_of_the_door_for_relays(container, sink, tmp_path):
     behind = container(config(tmp_path / "house", smarthost=sink.port)).start()
     _, for_relays, _ = ports(behind)
     with postfix(happy=for_relays, smarthost=sink.port) as front:
-        front.command("postconf", "-e", "smtp_send_xforward_command=yes")
-        front.command("postfix", "reload")
-        swaks(front.port, "--to", "dev-subscribe@lists.example", "--from", "ann@example.org",
-              stranger=True)  # fmt: skip
-        wait_until(lambda: entries(behind, "happy.Mail"), "the mail is there", wait_s_max=60)
-    (mail,) = entries(behind, "happy.Mail")
-    told = dict(word.split("=", 1) for word in mail["forwarded"])
+        mail, told = forwarded_to(behind, front)
     assert (told["ADDR"], mail["peer"]) == (STRANGER, "127.0.0.1")

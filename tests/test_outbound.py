@@ -29,6 +29,16 @@ def only_copy(messages):
     return message
 
 
+def send_one(folder, *options):
+    """Send a message to an smtp-sink with options; return its end, what is owed, and the copies."""
+    with smtp_sink(folder, *options) as sink:
+        post = Post(smarthost(sink.port))
+        post.owe("bob@x.example")
+        (end,) = post.wait_for_ends(1)
+        post.close()
+        return end, list(post.outbox), sink.messages
+
+
 @pytest.mark.parametrize("way", ["-r", "-Q", "-q"])
 @pytest.mark.parametrize("command", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "."])
 def test_trouble_for_now_is_tried_again_and_sent_once(tmp_path, way, command):
@@ -54,26 +64,18 @@ def test_trouble_for_now_is_tried_again_and_sent_once(tmp_path, way, command):
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "."])
 def test_a_refusal_for_good_fails_at_once(tmp_path, command):
     """smtp-sink answers 5xx (-f): MailFailed, at the first attempt, with the server's word."""
-    with smtp_sink(tmp_path / "sink", "-f", command) as sink:
-        post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
-        (failed,) = post.wait_for_ends(1)
-        post.close()
+    failed, owed, _ = send_one(tmp_path / "sink", "-f", command)
     assert isinstance(failed, MailFailed)
     assert failed.reply.startswith("500 5.3.0 ")
     assert not failed.ambiguous
-    assert len(post.outbox) == 0
+    assert owed == []
 
 
 @pytest.mark.parametrize("way", ["-f", "-r", "-Q", "-q"])
 def test_trouble_after_the_250_changes_nothing(tmp_path, way):
     """Whatever smtp-sink says to QUIT, or if it says nothing, a message that was taken is sent."""
-    with smtp_sink(tmp_path / "sink", way, "QUIT") as sink:
-        post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
-        (sent,) = post.wait_for_ends(1)
-        post.close()
-        only_copy(sink.messages)
+    sent, _, copies = send_one(tmp_path / "sink", way, "QUIT")
+    only_copy(copies)
     assert isinstance(sent, MailSent)
     assert not sent.ambiguous
 
@@ -81,12 +83,8 @@ def test_trouble_after_the_250_changes_nothing(tmp_path, way):
 @pytest.mark.parametrize("lacks", ["-8", "-a", "-C", "-e", "-E", "-F", "-N", "-p", "-P"])
 def test_a_server_that_lacks_an_extension_gets_its_mail_once(tmp_path, lacks):
     """Without 8BITMIME, AUTH, XCLIENT, ESMTP at all, enhanced codes, XFORWARD, DSN, PIPELINING."""
-    with smtp_sink(tmp_path / "sink", lacks) as sink:
-        post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
-        (sent,) = post.wait_for_ends(1)
-        post.close()
-        only_copy(sink.messages)
+    sent, _, copies = send_one(tmp_path / "sink", lacks)
+    only_copy(copies)
     assert isinstance(sent, MailSent)
 
 
@@ -135,11 +133,7 @@ def test_a_server_that_ends_between_two_messages_gets_the_rest_when_it_is_back(t
 
 def test_a_refusal_in_the_middle_of_a_message_fails_at_once(tmp_path):
     """smtp-sink refuses with 550 before the dot, reads no more and hangs up (-A)."""
-    with smtp_sink(tmp_path / "sink", "-A", "0") as sink:
-        post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
-        (failed,) = post.wait_for_ends(1)
-        post.close()
+    failed, _, _ = send_one(tmp_path / "sink", "-A", "0")
     assert isinstance(failed, MailFailed)
     assert failed.reply.startswith("550 ")
     assert not failed.ambiguous
@@ -148,23 +142,15 @@ def test_a_refusal_in_the_middle_of_a_message_fails_at_once(tmp_path):
 @pytest.mark.parametrize("commands", ["CONNECT", "EHLO,HELO"])
 def test_a_server_that_serves_nobody_may_do_so_later(tmp_path, commands):
     """A 5xx (-f) that is about the server and not about the message is tried again."""
-    with smtp_sink(tmp_path / "sink", "-f", commands) as sink:
-        post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
-        (delayed,) = post.wait_for_ends(1)
-        post.close()
+    delayed, _, _ = send_one(tmp_path / "sink", "-f", commands)
     assert isinstance(delayed, MailDelayed)
     assert not delayed.ambiguous
 
 
 def test_a_server_that_knows_no_ehlo_is_greeted_with_helo(tmp_path):
     """A 5xx to EHLO (-f) is no refusal: RFC 5321 section 3.2."""
-    with smtp_sink(tmp_path / "sink", "-f", "EHLO") as sink:
-        post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
-        (sent,) = post.wait_for_ends(1)
-        post.close()
-        only_copy(sink.messages)
+    sent, _, copies = send_one(tmp_path / "sink", "-f", "EHLO")
+    only_copy(copies)
     assert isinstance(sent, MailSent)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from twisted.internet.address import UNIXAddress
 
-from edge_kit import free_port, wait_until
+from edge_kit import free_port
 from happy.wire.xforward import Relays, parse_xforward
-from mail_kit import LISTS, STRANGER, entries, swaks
+from mail_kit import LISTS, STRANGER, forwarded_to
 from postfix_kit import postfix
 from smtp_kit import Door
 
@@ -92,13 +92,7 @@ def test_a_real_postfix_tells_of_its_client(container, sink):
     config = LISTS.format(port=port, smarthost=sink.port)
     house = container(config.replace("[mail]", '[mail]\nrelays = ["127.0.0.1"]')).start()
     with postfix(happy=port, smarthost=sink.port) as relay:
-        relay.command("postconf", "-e", "smtp_send_xforward_command=yes")
-        relay.command("postfix", "reload")
-        swaks(relay.port, "--to", "dev-subscribe@lists.example", "--from", "ann@example.org",
-              stranger=True)  # fmt: skip
-        wait_until(lambda: entries(house, "happy.Mail"), "the mail is there", wait_s_max=60)
-    (mail,) = entries(house, "happy.Mail")
-    told = dict(word.split("=", 1) for word in mail["forwarded"])
+        mail, told = forwarded_to(house, relay)
     assert (told["ADDR"], told["HELO"]) == (STRANGER, "client.example")
     assert told["IDENT"]
     assert mail["peer"] == "127.0.0.1"
