@@ -81,7 +81,7 @@ def test_the_access_log_tells_each_answer(container, form, own_file):
     house = container(NUMBERS.replace('access = "off"', setting)).start()
     take(house, "numbers")
     house.stop()
-    lines = (house.folder / "access.log").read_text().splitlines() if own_file else house.lines
+    lines = (house.folder / "access.log").read_text().splitlines() if own_file else house.read_all()
     (line,) = [line for line in lines if "/next" in line]
     if form == "combined":
         assert '"POST /next HTTP/1.1" 200 2' in line

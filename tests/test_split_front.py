@@ -196,7 +196,11 @@ def test_fronts_serve_as_one_process_would(container, sink):
     sink.wait_for(1, b"To: bob@example.org")
 
     log = house.folder / "access.log"
-    assert log.read_text().count("POST /next") == count + 4
+    await_that(
+        lambda: log.read_text().count("POST /next") == count + 4,  # told after it is answered
+        "each answer is in the access log",
+        house,
+    )
     assert "192.0.2.7" in log.read_text()
     log.rename(house.folder / "access.log.1")
     house.process.send_signal(signal.SIGHUP)

@@ -102,7 +102,7 @@ class ValidatingResolver(Resolver):
 
 def _wanting_ad(protocol: _Asking) -> _Asking:
     ask = partial(_write, protocol.writeMessage)
-    protocol.writeMessage = ask  # type: ignore[method-assign]
+    protocol.writeMessage = ask  # type: ignore[method-assign] # of this one
     return protocol
 
 
