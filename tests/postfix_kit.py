@@ -96,9 +96,12 @@ class Postfix:
 
 @contextmanager
 def postfix(
-    *, happy: int, smarthost: int, domains: Sequence[str] = ("lists.example",)
+    *, happy: int, smarthost: int, domains: Sequence[str] = ("lists.example",), more: str = ""
 ) -> Iterator[Postfix]:
-    """Run a Postfix that relays ``domains`` to the port ``happy``, all else to ``smarthost``."""
+    """Run a Postfix that relays ``domains`` to the port ``happy``, all else to ``smarthost``.
+
+    ``more`` are lines of main.cf besides the shipped ones.
+    """
     need("postfix")
     need_root()
     with open_folder() as folder:
@@ -112,13 +115,13 @@ def postfix(
             "{ lists.example = relay:[127.0.0.1]:2525 }": relayed,
         }
         lines = shipped("postfix/main.cf", changes)
-        (folder / "etc/main.cf").write_text(around + lines)
+        (folder / "etc/main.cf").write_text(f"{around}{lines}\n{more}\n")
         (folder / "etc/master.cf").write_text(MASTER.format(port=one.port))
         one.command("postfix", "start")
         try:
             wait_until(lambda: answers(one.port), "Postfix answers")
             yield one
             complaints = re.findall(r"(?m)^.*(?:warning|error|fatal|panic): .*$", one.log)
-            assert complaints == []
+            assert complaints == [], complaints
         finally:
             one.command("postfix", "stop")

@@ -220,12 +220,16 @@ SHOWN = {
     ],
     "DKIM by both kinds of key is verified by others, and a report of ours is one for others": [
         "test_wire_dkim.test_both_kinds_of_key_are_verified_by_dkimpy",
+        "test_signed_mail.test_what_arrives_behind_a_postfix_is_verified_by_dkimpy_and_opendkim",
         "test_dsn.test_a_report_is_what_rfc_3464_wants",
         "test_dsn.test_others_recognise_our_report",
     ],
     "a bounce at a return path of ours is an event; who fails for good is suppressed, or not": [
         "test_wire_returned.test_a_report_is_an_event_of_the_message_it_is_about",
         "test_wire_returned.test_what_other_servers_write_is_understood",
+        "test_returned_mail.test_what_a_server_reports_is_an_event_and_suppresses_who_is_gone",
+        "test_returned_mail.test_what_postfix_gives_up_is_an_event_and_suppresses_nobody",
+        "test_returned_mail.test_a_notice_that_mail_is_late_is_a_mail_and_no_event",
         "test_wire_returned.test_nobody_can_report_on_what_was_not_sent_to_him",
         "test_wire_returned.test_who_fails_for_good_is_suppressed_until_somebody_says_otherwise",
         "test_cli_mail.test_who_fails_for_good_is_seen_and_written_to_again",
