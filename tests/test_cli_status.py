@@ -102,6 +102,22 @@ def test_a_core_is_shown_and_is_missed(answering, monkeypatch):
     assert missed.stderr.endswith(": a has no core at present\n")
 
 
+def test_a_full_disk_is_shown_and_is_status_1(answering, monkeypatch):
+    """People see it in a line of its own, in a terminal of any width."""
+    monkeypatch.setattr(import_module("happy.cli.status"), "is_terminal", lambda: True)
+    app = dict.fromkeys(("waiting", "owed", "failed"), 0)
+    app |= {"name": "a", "mood": "open", "seq": 12, "disk_full": True}
+    app["doors"] = [{"kind": "http", "where": "127.0.0.1:80"}]
+    shown = status(answering(json.dumps({"apps": [app]}).encode() + b"\n"))
+    assert shown.exit_code == 1
+    assert shown.stderr.endswith(": a has a full disk\n")
+    lines = [line.split(maxsplit=1) for line in shown.stdout.splitlines()]
+    assert lines[0] == ["a:", "open"]
+    assert ["disk", "full: new events are refused until there is room"] in lines
+    assert ["http", "127.0.0.1:80"] in lines
+    assert max(map(len, shown.stdout.splitlines())) < 80
+
+
 def test_no_container_is_said_and_the_journals_are_looked_at(tmp_path):
     """Status 1, with the last seq and the size of every journal there is."""
     write_journal(tmp_path / "notes", 5)

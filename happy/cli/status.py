@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import click
 import msgspec
 
 from happy.cli.asking import NoAnswer, ask
+from happy.cli.metrics import metrics_text, why_unwell
 from happy.cli.output import (
     Unwell,
     is_terminal,
     json_option,
     rfc3339,
+    safe,
     short_bytes,
     short_time,
     write_json,
@@ -23,7 +26,6 @@ from happy.cli.output import (
 from happy.cli.places import data_path
 from happy.cli.segments import State, journals_in, segment_names, survey
 from happy.journal.disk import FileDisk
-from happy.lifecycle import Mood
 
 
 class _Door(msgspec.Struct):
@@ -42,10 +44,7 @@ class _Front(msgspec.Struct):
     def told(self) -> str:
         """How it is, in a line."""
         where = "" if self.pid is None else f" (process {self.pid})"
-        return (
-            f"front {self.number}{where} {self.state}: {self.connections} connections, "
-            f"{self.restarts} restarts"
-        )
+        return f"{self.state}{where}: {self.connections} connections, {self.restarts} restarts"
 
 
 class _Core(msgspec.Struct):
@@ -60,7 +59,7 @@ class _Core(msgspec.Struct):
         """How it is, in a line."""
         where = "" if self.pid is None else f" (process {self.pid})"
         size = "" if self.resident_bytes is None else f"{short_bytes(self.resident_bytes)}, "
-        return f"core{where} {self.state}: {size}{self.lag} behind, {self.restarts} restarts"
+        return f"{self.state}{where}: {size}{self.lag} behind, {self.restarts} restarts"
 
 
 class _Memory(msgspec.Struct):
@@ -110,6 +109,7 @@ class _Application(msgspec.Struct):
     next_due_s: int | None = None
     fronts: list[_Front] = []
     core: _Core | None = None
+    disk_full: bool = False
 
     @property
     def due(self) -> str:
@@ -118,12 +118,27 @@ class _Application(msgspec.Struct):
         return count if self.next_due_s is None else f"{count}, next in {self.next_due_s} s"
 
     @property
-    def why_unwell(self) -> str:
-        """Why it takes no events at present; empty when it does."""
-        if self.mood != Mood.OPEN.value:
-            return f"is {self.mood}"
-        away = self.core is not None and self.core.state != "serving"
-        return "has no core at present" if away else ""
+    def told(self) -> Iterator[tuple[str, str]]:
+        """How it is, in lines that each have a head."""
+        waiting = f"; {self.waiting} waiting" if self.waiting else ""
+        yield "events", f"{self.seq}, {self.failed} failed{waiting}"
+        if self.quarantined:
+            yield "quarantined", f"{len(self.quarantined)}"
+        yield "owed", f"{self.owed}"
+        yield "timers", self.due
+        yield "state", _shown(self.memory)
+        if self.disk_full:
+            yield "disk", "full: new events are refused until there is room"
+        if self.digest is not None:
+            yield "digest", f"{self.digest.state[:8]} at {self.digest.seq}, {self.digest.time}"
+        if self.snapshot is not None:
+            yield "snapshot", self.snapshot.told
+        for door in self.doors:
+            yield door.kind, door.where
+        for front in self.fronts:
+            yield f"front {front.number}", front.told
+        if self.core is not None:
+            yield "core", self.core.told
 
 
 class _Answer(msgspec.Struct):
@@ -141,8 +156,9 @@ class _Answer(msgspec.Struct):
     metavar="FILE",
     help="Ask the container of this configuration.",
 )
+@click.option("--metrics", is_flag=True, help="Write metrics as Prometheus reads them.")
 @json_option
-def status(data: Path | None, config: Path | None, as_json: bool) -> None:
+def status(data: Path | None, config: Path | None, metrics: bool, as_json: bool) -> None:
     """Ask the container how it is.
 
     Say which by --config FILE or by its data directory. When none runs there, its journals
@@ -158,51 +174,28 @@ def status(data: Path | None, config: Path | None, as_json: bool) -> None:
     except msgspec.DecodeError:
         raise Unwell(f"{path}: the container gave no answer that can be read") from None
     except NoAnswer as error:
-        _show_journals(path, as_json)
+        if metrics:
+            click.echo(metrics_text(None), nl=False)
+        else:
+            _show_journals(path, as_json)
         raise Unwell(f"{path}: {error}") from None
-    if as_json:
-        write_json({"running": True, **msgspec.json.decode(line)})
+    plain = msgspec.json.decode(line)
+    if metrics:
+        click.echo(metrics_text(plain["apps"]), nl=False)
+    elif as_json:
+        write_json({"running": True, **plain})
     else:
         _show_applications(answer)
-    unwell = [f"{app.name} {why}" for app in answer.apps if (why := app.why_unwell)]
+    unwell = [f"{app['name']} {why}" for app in plain["apps"] if (why := why_unwell(app))]
     if unwell:
         raise Unwell(f"{path}: {', '.join(unwell)}")
 
 
 def _show_applications(answer: _Answer) -> None:
-    write_table(
-        (
-            "application",
-            "mood",
-            "last seq ",
-            "waiting ",
-            "owed ",
-            "failed ",
-            "quarantined ",
-            "timers",
-            "state ",
-            "digest",
-            "snapshot",
-            "doors",
-        ),
-        [
-            (
-                app.name,
-                app.mood,
-                *map(str, (app.seq, app.waiting, app.owed, app.failed, len(app.quarantined))),
-                app.due,
-                _shown(app.memory),
-                _vouched(app.digest),
-                "" if app.snapshot is None else app.snapshot.told,
-                "\n".join(
-                    [f"{door.kind} {door.where}" for door in app.doors]
-                    + [front.told for front in app.fronts]
-                    + ([] if app.core is None else [app.core.told])
-                ),
-            )
-            for app in answer.apps
-        ],
-    )
+    for app in answer.apps:
+        click.echo(safe(f"{app.name}: {app.mood}"))
+        for head, told in app.told:
+            click.echo(safe(f"  {head:<12}{told}"))
 
 
 def _shown(memory: _Memory | None) -> str:
@@ -211,11 +204,6 @@ def _shown(memory: _Memory | None) -> str:
         return "?"
     size = short_bytes(memory.state_bytes)
     return size if memory.level == "roomy" else f"{size}, {memory.level}"
-
-
-def _vouched(digest: _Digest | None) -> str:
-    """Return up to where the state is vouched for, and the beginning of its digest."""
-    return "" if digest is None else f"{digest.state[:8]} at {digest.seq}\n{digest.time}"
 
 
 def _show_journals(data: Path, as_json: bool) -> None:
