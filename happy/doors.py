@@ -209,6 +209,7 @@ def runners_of(
     """Return who performs each kind of debt of an application."""
     submit = partial(_submit, stream)
     mail = MailOut(
+        name=stream.name,
         hops=_hops_of(container, config, reactor),
         submit=submit,
         open_blob=stream.open_blob,

@@ -33,6 +33,7 @@ class Post:
         self.events = []
         self._ahead_ns = 0
         self.out = MailOut(
+            name="desk",
             hops=hops,
             submit=self._submit,
             open_blob=None,

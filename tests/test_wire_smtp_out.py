@@ -118,6 +118,7 @@ class House:
 
     def make_runner(self, endpoint="self", sign=None, **limits):
         return MailOut(
+            name="desk",
             hops=Smarthost(self) if endpoint == "self" else endpoint,
             submit=self.submit,
             open_blob=None,
@@ -194,6 +195,14 @@ def test_sent_mail_comes_back_as_an_event():
     assert house.events == [MailSent(5, 0, "bob@x.example", "ann@y.example", "t", "250 ok")]
     assert house.open == 0
     assert house.clock.getDelayedCalls() == []
+
+
+def test_the_log_calls_a_message_as_the_commands_do(caught):
+    """What the log says can be given to `happy mail show`."""
+    house = House()
+    house.owe(5)
+    house.pump()
+    assert "mail desk/5.0 to bob@x.example: MailSent in the clear: 250 ok" in caught
 
 
 def test_a_permanent_refusal_fails_at_once():
@@ -624,6 +633,7 @@ def test_large_and_small_mail_over_loopback():
         return succeed(None)
 
     out = MailOut(
+        name="desk",
         hops=Smarthost(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)),
         submit=submit,
         open_blob=lambda blob: io.BytesIO(large),

@@ -69,15 +69,17 @@ class _Attempt:
 class MailOut:
     """The runner of ``SendMail``: ``perform`` what is due, ``stop`` in the end.
 
-    ``hops`` finds the way of mail, None when there is none: then mail stays owed. ``identity``
-    is the host name to greet with; ``sign`` returns the fields to put before a message, if it
-    is not None; ``key_of`` gives the stable name of an effect; ``time_ns``
-    is the clock of the stream. ``suppression_of`` says why an address is not written to.
+    ``name`` is the application's, as messages are called in the log. ``hops`` finds the way of
+    mail, None when there is none: then mail stays owed. ``identity`` is the host name to greet
+    with; ``sign`` returns the fields to put before a message, if it is not None; ``key_of``
+    gives the stable name of an effect; ``time_ns`` is the clock of the stream.
+    ``suppression_of`` says why an address is not written to.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the world that a test replaces
         self,
         *,
+        name: str,
         hops: NextHops | None,
         submit: Submit,
         open_blob: Callable[[Blob], BlobReader],
@@ -90,6 +92,7 @@ class MailOut:
         sign: Callable[[SendMail], Awaitable[bytes]] | None = None,
         suppression_of: Callable[[str], Unreached | None] = lambda _: None,
     ) -> None:
+        self._name = name
         self._hops = hops
         self._open_blob = open_blob
         self._key_of = key_of
@@ -248,8 +251,10 @@ class MailOut:
             return  # our doing, not the server's: it is simply still owed
         event = self._end_of(attempt, result)
         log.info(
-            "mail {id} to {recipient}: {kind}{over}: {reply}",
-            id=attempt.owed.id,
+            "mail {name}/{seq}.{n} to {recipient}: {kind}{over}: {reply}",
+            name=self._name,
+            seq=attempt.owed.id[0],
+            n=attempt.owed.id[1],
             recipient=event.recipient,
             kind=type(event).__name__,
             over=over,
