@@ -34,6 +34,7 @@ from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.dns_lookup import DnsLookup
 from happy.wire.dnssec import ValidatingResolver
+from happy.wire.failed_logins import FailedLogins
 from happy.wire.http import site_for
 from happy.wire.lmtp import LmtpFactory
 from happy.wire.logins import Logins
@@ -46,6 +47,7 @@ from happy.wire.smtp_data import as_sent, blocks_of
 from happy.wire.smtp_out import MailOut
 from happy.wire.together import read_together
 from happy.wire.trust import Trust
+from happy.wire.users import users_now
 from happy.wire.xforward import Relays
 
 RESOLV_CONF: Final = "/etc/resolv.conf"
@@ -140,10 +142,11 @@ class MailDoors:
     """The mail doors of a container: one for each place, however many applications share it."""
 
     def __init__(self, mail: MailConfig, reactor: Any) -> None:
-        """``ValueError`` for a bad certificate."""
+        """``ValueError`` for a bad certificate, or a bad file of users."""
         self._mail = mail
         self._reactor = reactor
         self._certificate = None if mail.certificate is None else Certificate(mail.certificate)
+        self._users_now = users_now(mail.users, mail.users_file)
         self._shared: dict[tuple[str, str], tuple[Door, MailFactory]] = {}
 
     def door(self, kind: str, endpoint: MailEndpoint, app: App, config: AppConfig) -> Door:
@@ -172,7 +175,8 @@ class MailDoors:
         logins = None
         if endpoint.trust == "submission":
             aside = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
-            logins = Logins(self._mail.users, aside, limits.smtp_auth_checks_max)
+            failed = FailedLogins(self._reactor, limits)
+            logins = Logins(self._users_now, aside, limits.smtp_auth_checks_max, failed)
         return Trust(endpoint.trust, endpoint.proxied, Relays(self._mail.relays), logins)
 
     def _checks_of(self, endpoint: MailEndpoint, limits: Limits) -> MailChecks | None:

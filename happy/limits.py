@@ -92,6 +92,9 @@ class Limits:
     smtp_auth_tries_max: int = _bound(3)  # wrong passwords in a session, then 421
     smtp_auth_delay_s: int = _bound(3)  # before a wrong one is answered
     smtp_auth_checks_max: int = _bound(2)  # at once; each takes a core and 16 MiB
+    smtp_auth_peer_failures_max: int = _bound(30)  # wrong passwords of one address, then 421
+    smtp_auth_peer_failure_s: int = _bound(60)  # until one is forgotten; so often an old phone asks
+    smtp_auth_peers_max: int = _bound(10_000)  # addresses they are counted of; about 2 MB
     smtp_proxy_bytes_max: int = _bound(4 * KIB)  # of a PROXY header; its TLVs are passed over
     smtp_proxy_timeout_s: int = _bound(30)  # for it; proxies send it first thing
     mail_inline_bytes_max: int = _bound(64 * KIB)  # larger messages go to a blob file

@@ -15,6 +15,7 @@ from happy.app import App
 from happy.event import Blob, MailAcknowledged
 from happy.limits import Limits
 from happy.return_paths import ReturnPaths
+from happy.wire.failed_logins import FailedLogins
 from happy.wire.lmtp import LmtpFactory
 from happy.wire.logins import Logins
 from happy.wire.passwords import Cost, hashed
@@ -162,12 +163,14 @@ class Door:
         run_aside=maybeDeferred,
         checks=None,
         clock=None,
+        users_now=lambda: USERS,
         **limits,
     ):
         limits = Limits(**limits)
-        logins = Logins(USERS, run_aside, limits.smtp_auth_checks_max)
-        trust = Trust(level, proxied, Relays(relays), logins if level == "submission" else None)
         self.clock = Clock() if clock is None else clock
+        failed = FailedLogins(self.clock, limits)
+        logins = Logins(users_now, run_aside, limits.smtp_auth_checks_max, failed)
+        trust = Trust(level, proxied, Relays(relays), logins if level == "submission" else None)
         self.stream = FakeStream(held=held)
         self.app = FakeApp("lists", self.stream, domains=domains)
         self.factory = (LmtpFactory if lmtp else MailFactory)(

@@ -9,6 +9,7 @@ from happy.config import load
 from happy.config.mail_doors import MailEndpoint
 from happy.errors import ConfigError
 from happy.wire.passwords import Cost, hashed
+from happy.wire.users import users_now
 
 HASH = str(hashed("secret", Cost(1, 1, 1)))
 FILE = """
@@ -129,7 +130,8 @@ def test_users_stand_in_the_file_or_in_one_it_names(tmp_path):
     users.chmod(0o600)
     mail = f'certificate = "mx.pem"\nusers_file = "users"\nusers.ann = "{HASH}"'
     config = read(tmp_path, SUBMISSION, mail)
-    assert {name: kept.matches("secret") for name, kept in config.mail.users.items()} == {
+    users = users_now(config.mail.users, config.mail.users_file)()
+    assert {name: kept.matches("secret") for name, kept in users.items()} == {
         "ann": True,
         "bob": True,
     }

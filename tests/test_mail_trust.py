@@ -151,11 +151,15 @@ def test_smtplib_logs_in(house):
 
 
 def test_a_front_knows_whom_it_faces(container, tmp_path):
-    """Doors in processes of their own have the same trust and the same users."""
+    """Doors in processes of their own have the same trust and the same users, those of now."""
     fronted = container(config(tmp_path / "house", more="fronts = 1\n")).start()
     behind_proxy, for_relays, for_users = ports(fronted)
     submit(for_users, PASSWORD)
     assert last(fronted, "smtplib")["login"] == "ann"
+    (tmp_path / "house" / "users").write_text(f"ann:{hashed('another', Cost(10, 8, 1))}\n")
+    submit(for_users, "another")
+    with pytest.raises((smtplib.SMTPAuthenticationError, smtplib.SMTPServerDisconnected)):
+        submit(for_users, PASSWORD)
     assert "554 5.7.1 " in swaks(for_relays, *LETTER, stranger=True, ok=False)
     assert "<-  220" not in swaks(behind_proxy, *LETTER, ok=False)
 

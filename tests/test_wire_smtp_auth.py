@@ -12,7 +12,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from certificate_kit import make_certificate
 from happy.wire.certificate import Certificate
-from smtp_kit import Door
+from smtp_kit import USERS, Door
 from test_wire_smtp_pipelining import cut
 
 
@@ -221,6 +221,54 @@ def test_nothing_of_a_conversation_is_logged(door):
         "192.0.2.7 could not log in as somebody unknown",
         "192.0.2.7 logged in as ann",
     ]
+
+
+def test_wrong_passwords_are_counted_over_all_connections_of_an_address(certificate):
+    """Then 421 to whoever comes from there, the right password or not; time lets the next in."""
+    door = Door(certificate=certificate, level="submission", smtp_auth_peer_failures_max=4)
+    for replies in (["535", "535", "421"], ["421"]):
+        peer = encrypted(door)
+        assert [answer(peer, b"AUTH PLAIN " + WRONG)[:3] for _ in replies] == replies
+    peer = encrypted(door)
+    assert answer(peer, b"AUTH PLAIN " + RIGHT).startswith("421 4.7.0 ")
+    assert not peer.wire.open
+    elsewhere = door.connect("192.0.2.8").greet()
+    elsewhere.say(b"STARTTLS")
+    elsewhere.greet()
+    assert answer(elsewhere, b"AUTH PLAIN " + RIGHT) == LOGGED_IN
+    door.clock.advance(60)
+    assert answer(encrypted(door), b"AUTH PLAIN " + RIGHT) == LOGGED_IN
+
+
+def test_many_connections_at_once_get_no_more_passwords_looked_at(certificate):
+    """What waits for its turn is refused when that comes: a crowd is no way around the bound."""
+    threads = Threads()
+    door = Door(
+        certificate=certificate,
+        level="submission",
+        run_aside=threads,
+        smtp_auth_peer_failures_max=4,
+    )
+    peers = [encrypted(door) for _ in range(20)]
+    for peer in peers:
+        peer.say(b"AUTH PLAIN " + WRONG)
+    checked = 0
+    while threads.running:
+        threads.end_one()
+        checked += 1
+    door.clock.advance(3)
+    assert checked <= 4 + 1  # two are looked at together
+    assert [peer.codes[-1] for peer in peers[5:]] == [421] * 15
+
+
+def test_users_are_those_of_the_moment(certificate):
+    """Who was taken out of the list is not let in any more, and who was put in is."""
+    users = {"now": USERS}
+    door = Door(certificate=certificate, level="submission", users_now=lambda: users["now"])
+    assert answer(encrypted(door), b"AUTH PLAIN " + RIGHT) == LOGGED_IN
+    users["now"] = {"eve": USERS["ann"]}
+    assert answer(encrypted(door), b"AUTH PLAIN " + RIGHT).startswith("535 ")
+    assert answer(encrypted(door), b"AUTH PLAIN " + b64("\0eve\0sésame")) == LOGGED_IN
 
 
 class Threads:

@@ -35,7 +35,7 @@ from happy.config.resolver import ResolverAddress, read_resolver
 from happy.config.retention import Retention, retention_of
 from happy.config.sharing import MAIL_DOORS, check_places
 from happy.config.signing import signers_of
-from happy.config.users import users_of
+from happy.config.users import has_users, users_of
 from happy.errors import ConfigError
 from happy.event import Mail
 from happy.limits import Limits
@@ -84,7 +84,7 @@ class MailConfig:
     ``direct`` when it goes to the recipients' own servers instead, which ``validating_resolver``
     is believed about; ``signers`` sign it. With a
     ``certificate``, the doors that take mail offer TLS; ``relays`` are believed what they tell of
-    their clients; ``users`` are those who may log in.
+    their clients; ``users``, and those of ``users_file``, may log in.
     """
 
     hostname: str
@@ -94,6 +94,7 @@ class MailConfig:
     certificate: Path | None = None
     relays: tuple[str, ...] = ()
     users: Mapping[str, PasswordHash] = attrs.field(factory=dict, repr=False)
+    users_file: Path | None = None
     validating_resolver: ResolverAddress | None = None
 
 
@@ -181,14 +182,15 @@ def load(path: Path) -> Config:
         Relays(mail.get("relays", ()))
     except ValueError as error:
         reader.complain(("mail", "relays"), f"{error}; write networks, addresses, or unix")
-    users = users_of(reader, ("mail", "users"), mail.get("users"), mail.get("users_file"))
+    users = users_of(reader, ("mail", "users"), mail.get("users"))
+    anybody = has_users(reader, ("mail", "users_file"), users, mail.get("users_file"))
     log = reader.table(("log",), file.get("log", {}), _LOG_KEYS)
     limits = _limits(reader, ("limits",), file.get("limits", {}), Limits())
     apps: tuple[AppConfig, ...] = ()
     if "apps" in file:
         with importable_from(reader.base):
             apps, listening = _apps(reader, file["apps"], limits)
-        check_trust(reader, listening, mail, users=bool(users))
+        check_trust(reader, listening, mail, users=anybody)
     reader.finish()
     return Config(
         path=path,
@@ -202,6 +204,7 @@ def load(path: Path) -> Config:
             certificate=mail.get("certificate"),
             relays=mail.get("relays", ()),
             users=users,
+            users_file=mail.get("users_file"),
             validating_resolver=mail.get("validating_resolver"),
         ),
         log=LogConfig(**log),

@@ -249,6 +249,7 @@ class Front:
             certificate=certificate,
             relays=order.relays,
             users={name: read_hash(written) for name, written in order.users.items()},
+            users_file=None if order.users_file is None else Path(order.users_file),
         )
         mail_doors = MailDoors(mail, reactor)
         self._doors = doors_of(app, config, mail_doors, reactor, self._access_log())

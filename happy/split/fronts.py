@@ -303,6 +303,7 @@ class Fronts:
         config, container = self._config, self._container
         app = config.app
         access_file, certificate = container.log.access_file, container.mail.certificate
+        users_file = container.mail.users_file
         return Order(
             number=number,
             name=config.name,
@@ -323,6 +324,7 @@ class Fronts:
                 *((each.trust, each.proxied, each.check) for each in (*config.smtp, *config.lmtp)),
             ],
             users={name: str(kept) for name, kept in container.mail.users.items()},
+            users_file=None if users_file is None else str(users_file.absolute()),
         )
 
     def launch(self) -> None:

@@ -82,6 +82,7 @@ class Order(msgspec.Struct, frozen=True):
     trust: list[tuple[Literal["untrusted", "relay", "submission"], bool, tuple[str, ...]]] = []
     """Of each door: whom it faces, whether through a proxy, and what it looks up about mail."""
     users: dict[str, str] = {}
+    users_file: str | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -11,13 +11,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
-from twisted.logger import Logger
+
+from happy.wire.reread import Reread
 
 _KEY: Final = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL
 )
-
-log = Logger()
 
 
 def read_certificate(path: Path) -> CertificateOptions:
@@ -51,25 +50,8 @@ class Certificate:
 
     def __init__(self, path: Path) -> None:
         """Read the file; ``ValueError`` is a sentence."""
-        self._path = path
-        self._options = read_certificate(path)
-        self._seen = _stamp(path)
+        self._file = Reread(path, read_certificate)
 
     def options(self) -> CertificateOptions:
         """Return what TLS needs now; one that cannot be read leaves the last that could."""
-        stamp = _stamp(self._path)
-        if stamp is not None and stamp != self._seen:
-            self._seen = stamp
-            try:
-                self._options = read_certificate(self._path)
-            except ValueError as error:
-                log.warn("the certificate before it stays in use: {error}", error=error)
-        return self._options
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino
+        return self._file.now()

@@ -1,8 +1,9 @@
 """AUTH at a mail door (RFC 4954): a conversation of lines, at the end of which a user is known.
 
 It is offered under TLS only, where users are. The answer to a wrong password takes its time, and
-few are taken; meanwhile the input waits as it does for a message, so what was sent ahead is read
-in its turn. No line of the conversation is logged, nor said back.
+few are taken, on one connection and from one address; meanwhile the input waits as it does for a
+message, so what was sent ahead is read in its turn. No line of the conversation is logged, nor
+said back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class SmtpAuth(SmtpTransaction):
             (not self.secure, say.LOGIN_NEEDS_TLS),
             (bool(self.login), say.HAVE_LOGIN),
             (self._envelope is not None, say.HAVE_SENDER),
+            (self.factory.trust.logins.refuses(self.peer), say.TOO_MANY_LOGINS),
             (not mechanism, say.NEEDS_ARGUMENT),
             (mechanism not in MECHANISMS, say.UNKNOWN_MECHANISM),
         ):
@@ -93,7 +95,7 @@ class SmtpAuth(SmtpTransaction):
 
     async def _reply_to(self, logins: Logins, credentials: Credentials) -> Reply:
         name = credentials.name
-        right = await logins.check(name, credentials.password)
+        right = await logins.check(self.peer, name, credentials.password)
         if right and credentials.acts_as in ("", name):
             log.info("{peer} logged in as {name}", peer=self.peer, name=name)
             return say.LOGGED_IN
@@ -103,4 +105,5 @@ class SmtpAuth(SmtpTransaction):
         who = name if logins.knows(name) else "somebody unknown"
         log.warn("{peer} could not log in as {who}", peer=self.peer, who=who)
         await deferLater(self.factory.clock, limits.smtp_auth_delay_s)
-        return say.TOO_MANY_LOGINS if self._tries >= limits.smtp_auth_tries_max else say.NO_LOGIN
+        too_many = self._tries >= limits.smtp_auth_tries_max or logins.refuses(self.peer)
+        return say.TOO_MANY_LOGINS if too_many else say.NO_LOGIN
