@@ -53,7 +53,7 @@ from happy.undo import Undo
 if TYPE_CHECKING:
     from happy.marks import DigestMark
 
-_PLAIN: Final = frozenset((int, str, bytes, bool, tuple, type(None)))  # never awaited
+_PLAIN: Final = frozenset((int, str, bytes, bool, tuple))  # never awaited
 _NOTHING: Final = Reply(None)
 # One look for all the other events.
 _OURS: Final = frozenset(SYSTEM_EVENTS)
@@ -181,7 +181,7 @@ class Machine:
                     else:
                         context.seq = seq
                     value = handler(state, event, context)
-                    if type(value) not in _PLAIN:
+                    if value is not None and type(value) not in _PLAIN:
                         _check_reply(value)
                     if context.used and (context.owed or context.cancelled):
                         self._settle_up()

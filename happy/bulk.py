@@ -3,7 +3,9 @@
 For each kind of event there is a class whose tag is the event's name, and whose fields are those
 of a record, the body's class among them; so one call makes an event, and ``map`` all of a frame.
 Records with the same bytes are the same event, which cannot change, and are decoded once. Read
-one by one, a record ends where it ends; so what is lost is looked for in all of them together.
+one by one, a record ends where it ends; so what is lost is looked for in all of them together. For
+most kinds that is a look at where a record begins: what its class needs is all there when it is
+decoded, and a map with as many entries as the class needs has no other.
 
 It is as strict as reading one by one (``happy.reading``), and explains nothing: where anything is
 not as the present classes have it, nothing is returned, and the records are to be read singly.
@@ -13,17 +15,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
-from operator import or_
+from functools import cached_property, reduce
+from itertools import chain
+from operator import attrgetter, or_
 from types import GenericAlias
 from typing import Any, Final, Literal, Protocol
 
+import attrs
 import msgspec
 
 from happy.event import Retired
-from happy.strict_twin import strict_twin
+from happy.strict_twin import holds_attrs, strict_twin
+from happy.values import hints_of
 
 _ARRAY_32: Final = b"\xdd"
+_MAP_SIZE_MAX: Final = 15
+_SIZES: Final = 4, 6
+"""How many items a record has, without and with a key."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+_event_of: Final = attrgetter("event")
 
 
 class Happened(Protocol):
@@ -53,16 +63,16 @@ class BulkReader:
             if cls is not Retired and versions[kind[0]] == 1
         }
         records = [_record(name, version, cls) for (name, version), cls in present.items()]
-        twins = [_twin(name, cls) for (name, _), cls in present.items()]
+        self._present = present
         self._decode: Callable[[bytes], Happened] = _decoder(_any_of(records))
-        self._check = _decoder(GenericAlias(list, (_any_of(twins),)))
+        self._heads = {cls: _heads(*kind, cls) for kind, cls in present.items()}
 
     def read(self, records: Sequence[bytes]) -> Sequence[Happened] | None:
         """Return what records say, in their order; None when one must be read by itself."""
         different = dict.fromkeys(records)
         try:
             happened = list(map(self._decode, different))
-            self._check(b"".join((_ARRAY_32, len(different).to_bytes(4, "big"), *different)))
+            self._check_unlike(different, set(map(type, map(_event_of, happened))))
         except (ValueError, msgspec.MsgspecError):
             return None
         if len(different) == len(records):
@@ -71,6 +81,32 @@ class BulkReader:
             return happened * len(records)
         of = dict(zip(different, happened, strict=True))
         return list(map(of.__getitem__, records))
+
+    def _check_unlike(self, records: Iterable[bytes], kinds: set[type]) -> None:
+        """Raise when something is lost of records that were decoded to events of these kinds."""
+        heads = tuple(chain.from_iterable(map(self._heads.__getitem__, kinds)))
+        unlike = [record for record in records if not record.startswith(heads)]
+        if unlike:
+            self._check(b"".join((_ARRAY_32, len(unlike).to_bytes(4, "big"), *unlike)))
+
+    @cached_property
+    def _check(self) -> Callable[[bytes], Any]:
+        """What looks at all fields of many records; it takes long to make, and few need it."""
+        twins = [_twin(name, cls) for (name, _), cls in self._present.items()]
+        return _decoder(GenericAlias(list, (_any_of(twins),)))
+
+
+def _heads(name: str, version: int, cls: type) -> tuple[bytes, ...]:
+    """Return how records begin of which nothing is lost if they can be decoded; none: not known."""
+    fields, hints = attrs.fields(cls), hints_of(cls)
+    if (
+        len(fields) > _MAP_SIZE_MAX
+        or any(field.default is not attrs.NOTHING for field in fields)
+        or any(map(holds_attrs, hints.values()))
+    ):
+        return ()
+    kind = _encode(name) + _encode(version) + bytes((0x80 + len(fields),))
+    return tuple(bytes((0x90 + size,)) + kind for size in _SIZES)
 
 
 def _decoder(cls: Any) -> Callable[[bytes], Any]:

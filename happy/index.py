@@ -1,6 +1,6 @@
 """The indexes of a table: which keys have a value, which key has it, and which come in order.
 
-Each is told of a value and a key, to ``check``, ``add``, ``discard`` or ``move``; adding and
+Each is told of a value and a key, to ``check``, ``add`` or ``discard``; adding and
 discarding may be done twice, so that undoing need not know how far a change had come. None of
 them knows the order of a table's rows: whoever asks puts keys in the table's own order.
 """
@@ -58,18 +58,6 @@ class Index:
             if not group:
                 self.groups.pop(value, None)
 
-    def move(self, old: Any, new: Any, key: Any) -> None:
-        """Note that the row of ``key`` has another value; raise when it cannot have it."""
-        groups = self.groups
-        left, joined = groups[old], groups.get(new)
-        del left[key]
-        if not left:
-            del groups[old]
-        if joined is None:
-            groups[new] = {key: None}
-        else:
-            joined[key] = None
-
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""
         for value, key in zip(values, keys, strict=True):
@@ -110,13 +98,6 @@ class UniqueIndex:
         holder = self.holders.get(value, _FREE)
         if holder is not _FREE and holder == key:
             del self.holders[value]
-
-    def move(self, old: Any, new: Any, key: Any) -> None:
-        """Note that the row of ``key`` has another value; raise when it cannot have it."""
-        holders = self.holders
-        if holders.setdefault(new, key) is not key:
-            self.check(new, key)
-        del holders[old]
 
     def fill(self, values: Iterable[Any], keys: Iterable[Any]) -> None:
         """Check and add many; ``values`` and ``keys`` go together."""
@@ -179,12 +160,6 @@ class SortedIndex(Index):
             if not group:
                 self._touch(value)
                 self.groups.pop(value, None)
-
-    def move(self, old: Any, new: Any, key: Any) -> None:
-        """Note that the row of ``key`` has another value; raise when it cannot have it."""
-        self.check(new, key)
-        self.discard(old, key)
-        self.add(new, key)
 
     def between(self, low: Any, high: Any, *, reverse: bool = False) -> Iterator[dict[Any, None]]:
         """Yield the groups of keys from one value to another, both included; None: no bound."""

@@ -60,7 +60,7 @@ class _Twins:
     def _type(self, hint: Any) -> Any:
         if hint is int or hint is bool or hint is float:
             return hint  # made faster than a Raw is
-        return self._replaced(hint) if _holds_attrs(hint) else msgspec.Raw
+        return self._replaced(hint) if holds_attrs(hint) else msgspec.Raw
 
     def _replaced(self, hint: Any) -> Any:
         origin = typing.get_origin(hint) or hint
@@ -74,11 +74,12 @@ class _Twins:
 
     def _in_union(self, hint: Any) -> Any:
         # Raw would take it all, and nothing in the union would be looked at.
-        return self._replaced(hint) if _holds_attrs(hint) else hint
+        return self._replaced(hint) if holds_attrs(hint) else hint
 
 
-def _holds_attrs(hint: Any) -> bool:
+def holds_attrs(hint: Any) -> bool:
+    """Say whether values of a type have fields, or may hold what has."""
     origin = typing.get_origin(hint) or hint
     if isinstance(origin, type) and attrs.has(origin):
         return True
-    return any(_holds_attrs(item) for item in typing.get_args(hint))
+    return any(holds_attrs(item) for item in typing.get_args(hint))

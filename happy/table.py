@@ -97,7 +97,8 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         names = tuple(one.name for one in self._indexes)
         self._read = _reader(names)
         if names:
-            self.__class__ = _indexed(names)
+            kinds = tuple(map(type, self._indexes))
+            self.__class__ = _indexed(tuple(zip(names, kinds, strict=True)))
         self.log: Log | None = None
         self._gone: dict[K, None] = {}
         self._popping: Iterator[tuple[K, Any]] | None = None
@@ -212,10 +213,8 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
 
     # --- changing -------------------------------------------------------------------------
 
-    def _insert(self, key: K, row: V, old: Any) -> None:
-        values = () if self._read is None else self._read(row)
-        for one, value in zip(self._indexes, values, strict=False):
-            one.check(value, key)
+    def _place(self, key: K, row: V, old: Any) -> None:
+        """Put a row where none is; with indexes, ``happy.put`` has looked and will join."""
         log = self.log
         if log is not None:
             log.append((self, key, old))
@@ -229,11 +228,11 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
                 self._popping = None
                 del self._gone[key]
             self._rows[key] = row
-            for one, value in zip(self._indexes, values, strict=False):
-                one.add(value, key)
         except BaseException as error:
             self._mend(key, old, error)
             raise
+
+    _insert = _place
 
     def _mend(self, key: K, old: Any, error: BaseException) -> None:
         """Take back a change that broke off; if that breaks off too, the log says so."""
@@ -355,10 +354,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
 
 
 @cache
-def _indexed(names: tuple[str, ...]) -> Any:
-    """Return the class of the tables with indexes of these fields."""
-    put = {"__slots__": (), "__module__": __name__, "__setitem__": put_of(names)}
-    return type(Table.__name__, (Table,), put)
+def _indexed(indexes: tuple[tuple[str, type], ...]) -> Any:
+    """Return the class of the tables with such indexes, each told by its field and its class."""
+    made = {"__slots__": (), "__module__": __name__, **put_of(indexes)}
+    return type(Table.__name__, (Table,), made)
 
 
 class _Keys(KeysView[K]):

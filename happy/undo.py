@@ -121,8 +121,12 @@ class Undo:
 
     def _gather(self) -> int:
         """Empty the log, and keep what each row was at first; return how many have changed."""
+        last: Any = None
+        keep: Any = None
         for rows, key, old in self.log:
-            rows.before.setdefault(key, old)
+            if rows is not last:
+                last, keep = rows, rows.before.setdefault
+            keep(key, old)
         self.log.clear()
         self.log.mark = 0
         return sum(len(rows.before) for rows in self._tables.values())

@@ -50,6 +50,18 @@ class Second:
     two: int = 0
 
 
+@event(name="Paid", version=3)
+class Paid:
+    who: str
+    amount: int
+    notes: tuple[str, ...]
+
+
+@event(name="Empty")
+class Empty:
+    pass
+
+
 @state
 class Nothing:
     pass
@@ -59,7 +71,7 @@ class Shop(App):
     state = Nothing
     retired = ("Gone",)
 
-    @handles(Made, Sold, First, Second)
+    @handles(Made, Sold, First, Second, Paid, Empty)
     def handle(state, event, context):
         pass
 
@@ -71,6 +83,8 @@ RECORDS = st.builds(
     encode,
     MADE
     | st.builds(Sold, st.integers(0, 3))
+    | st.builds(Paid, st.text(max_size=40), st.integers(-9, 9), st.just(("x",)))
+    | st.just(Empty())
     | st.just(TimerFired(1, 2))
     | st.just(Configured(b"x")),
     st.sampled_from(["", "http POST /next"]),
@@ -98,6 +112,7 @@ def raw(*parts):
 
 
 GOOD = encode(Made("a"), "x")
+PAID = {"who": "a", "amount": 5, "notes": ()}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +144,12 @@ def test_what_needs_a_look_of_its_own_is_left_to_it(record):
         raw("Made", 1, {}, 5),
         raw("Made", 1, {}, "", 5),
         raw("Made", 1, {}, "", "", "text"),
+        raw("Paid", 3, {**PAID, "unknown": 5}, ""),
+        raw("Paid", 3, {**PAID, "unknown": 5}, "", "key", None),
+        raw("Paid", 3, {"who": "a", "unknown": 5, "notes": ()}, ""),
+        raw("Paid", 3, {"who": "a", "amount": 5}, ""),
+        raw("Paid", 2, PAID, ""),
+        raw("Empty", 1, {"unknown": 5}, ""),
         raw("Made", 1),
         raw("Made"),
         raw(),
