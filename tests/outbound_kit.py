@@ -45,10 +45,10 @@ class Post:
             chance=random.Random(3),
         )
 
-    def owe(self, *recipients, reverse_path="ann@y.example"):
+    def owe(self, *recipients, reverse_path="ann@y.example", content=b"Hello.\r\n"):
         """Owe a message to each recipient, and begin to send it."""
         for recipient in recipients:
-            mail = SendMail(recipient, reverse_path, HEADER, b"Hello.\r\n")
+            mail = SendMail(recipient, reverse_path, HEADER, content)
             effect_id = (len(self.events) + len(self.outbox) + 1, 0)
             self.outbox.owe(Owed(effect_id, mail, self._now_ns(), self._now_ns()))
         self.outbox.commit()

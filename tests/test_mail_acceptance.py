@@ -174,6 +174,12 @@ SHOWN = {
         "test_outbound.test_a_server_that_serves_nobody_may_do_so_later",
         "test_outbound.test_a_refusal_for_good_fails_at_once",
         "test_outbound.test_a_refusal_in_the_middle_of_a_message_fails_at_once",
+        "test_outbound.test_a_refusal_while_a_long_message_is_written_is_no_doubt",
+        "test_outbound.test_a_server_that_does_not_read_is_left_and_tried_again",
+        "test_outbound.test_a_server_that_reads_late_and_little_gets_its_mail_once",
+        "test_outbound.test_a_server_that_wants_a_connection_for_each_message_gets_them",
+        "test_outbound.test_a_server_that_serves_one_at_a_time_gets_all",
+        "test_outbound.test_a_server_of_another_protocol_is_tried_again",
         "test_outbound.test_a_connection_dropped_after_the_dot_is_ambiguous_and_sent_again_with_its_id",
     ],
     "automatic replies go to no machine, list or bounce, and once a day to a person": [

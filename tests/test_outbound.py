@@ -18,6 +18,10 @@ from happy.wire.next_hop import Hop, Smarthost
 from mail_kit import LISTS, entries, swaks
 from outbound_kit import Post, smtp_sink
 
+HELLO = b"Hello.\r\n"
+LARGE = (b"x" * 78 + b"\r\n") * 100_000 + HELLO
+"""More than the buffers between two sockets hold."""
+
 
 def smarthost(port):
     return Smarthost(TCP4ClientEndpoint(reactor, "127.0.0.1", port))
@@ -29,11 +33,11 @@ def only_copy(messages):
     return message
 
 
-def send_one(folder, *options):
+def send_one(folder, *options, content=HELLO):
     """Send a message to an smtp-sink with options; return its end, what is owed, and the copies."""
     with smtp_sink(folder, *options) as sink:
         post = Post(smarthost(sink.port))
-        post.owe("bob@x.example")
+        post.owe("bob@x.example", content=content)
         (end,) = post.wait_for_ends(1)
         post.close()
         return end, list(post.outbox), sink.messages
@@ -61,6 +65,23 @@ def test_trouble_for_now_is_tried_again_and_sent_once(tmp_path, way, command):
     post.close()
 
 
+@pytest.mark.parametrize("way", ["-r", "-Q", "-q"])
+def test_trouble_with_helo_is_tried_again_and_sent_once(tmp_path, way):
+    """The same of a server that knows no EHLO (-e)."""
+    with smtp_sink(tmp_path / "bad", "-e", way, "HELO") as bad:
+        post = Post(smarthost(bad.port))
+        post.owe("bob@x.example")
+        (delayed,) = post.wait_for_ends(1)
+    assert isinstance(delayed, MailDelayed)
+    assert not delayed.ambiguous
+    with smtp_sink(tmp_path / "good", "-e") as good:
+        post.go_on_to_the_next_attempt(smarthost(good.port))
+        _, sent = post.wait_for_ends(2)
+        post.close()
+        only_copy(good.messages)
+    assert isinstance(sent, MailSent)
+
+
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "."])
 def test_a_refusal_for_good_fails_at_once(tmp_path, command):
     """smtp-sink answers 5xx (-f): MailFailed, at the first attempt, with the server's word."""
@@ -78,6 +99,18 @@ def test_trouble_after_the_250_changes_nothing(tmp_path, way):
     only_copy(copies)
     assert isinstance(sent, MailSent)
     assert not sent.ambiguous
+
+
+@pytest.mark.parametrize("way", ["-f", "-r", "-Q", "-q"])
+def test_a_server_that_wants_a_connection_for_each_message_gets_them(tmp_path, way):
+    """smtp-sink lets no second message begin on a connection (RSET): nothing was begun yet."""
+    with smtp_sink(tmp_path / "sink", way, "RSET") as sink:
+        post = Post(smarthost(sink.port), outbox_deliveries_max=1)
+        post.owe(*[f"bob{n}@x.example" for n in range(3)])
+        ends = post.wait_for_ends(3)
+        post.close()
+        assert len(sink.messages) == 3
+    assert all(isinstance(event, MailSent) and not event.ambiguous for event in ends)
 
 
 @pytest.mark.parametrize("lacks", ["-8", "-a", "-C", "-e", "-E", "-F", "-N", "-p", "-P"])
@@ -106,9 +139,10 @@ def test_a_server_that_takes_its_time_is_left_and_tried_again(tmp_path, command)
     assert sent.ambiguous is (command == ".")
 
 
-def test_a_server_that_ends_between_two_messages_gets_the_rest_when_it_is_back(tmp_path):
-    """smtp-sink ends with its second message (-M): five are sent, each once unless ambiguous."""
-    with smtp_sink(tmp_path / "brief", "-M", "2") as brief:
+@pytest.mark.parametrize("ending", [("-M", "2"), ("-n", "3", "-q", "RSET")])
+def test_a_server_that_ends_between_two_messages_gets_the_rest_when_it_is_back(tmp_path, ending):
+    """smtp-sink ends with a message (-M) or session (-n): each is sent once unless ambiguous."""
+    with smtp_sink(tmp_path / "brief", *ending) as brief:
         post = Post(smarthost(brief.port), outbox_deliveries_max=1)
         post.owe(*[f"bob{n}@x.example" for n in range(5)])
         post.wait_for_ends(5)
@@ -137,6 +171,73 @@ def test_a_refusal_in_the_middle_of_a_message_fails_at_once(tmp_path):
     assert isinstance(failed, MailFailed)
     assert failed.reply.startswith("550 ")
     assert not failed.ambiguous
+
+
+def test_a_refusal_while_a_long_message_is_written_is_no_doubt(tmp_path):
+    """The same when we write and cannot (-T): its word may be lost with the connection."""
+    end, _, copies = send_one(tmp_path / "sink", "-T", "4096", "-A", "1", content=LARGE)
+    assert isinstance(end, MailDelayed) or end.reply.startswith("550 ")
+    assert not end.ambiguous
+    assert not any(b"Hello." in copy for copy in copies)
+
+
+def test_a_server_that_reads_late_and_little_gets_its_mail_once(tmp_path):
+    """smtp-sink reads nothing for a second behind DATA (-H), and has a small window (-T)."""
+    sent, _, copies = send_one(tmp_path / "sink", "-T", "16384", "-H", "1", content=LARGE)
+    assert isinstance(sent, MailSent)
+    assert only_copy(copies).count(b"x" * 78) == LARGE.count(b"x" * 78)
+
+
+def test_a_server_that_does_not_read_is_left_and_tried_again(tmp_path):
+    """smtp-sink reads nothing behind DATA (-H), its window is small (-T): there was no dot yet."""
+    with smtp_sink(tmp_path / "deaf", "-T", "4096", "-H", "600") as deaf:
+        post = Post(smarthost(deaf.port), mail_out_timeout_s=1)
+        post.owe("bob@x.example", content=LARGE)
+        (delayed,) = post.wait_for_ends(1)
+    assert isinstance(delayed, MailDelayed)
+    assert not delayed.ambiguous
+    with smtp_sink(tmp_path / "good") as good:
+        while len(post.outbox):
+            before = len(post.ends)
+            post.go_on_to_the_next_attempt(smarthost(good.port))
+            post.wait_for_ends(before + 1)
+        post.close()
+        only_copy([message for message in good.messages if b"Hello." in message])
+    assert isinstance(post.ends[-1], MailSent)
+    assert not any(event.ambiguous for event in post.ends)
+
+
+def test_a_server_that_serves_one_at_a_time_gets_all(tmp_path):
+    """smtp-sink leaves further connections waiting (-m): each message is sent, and once."""
+    with smtp_sink(tmp_path / "sink", "-m", "1") as sink:
+        post = Post(smarthost(sink.port), outbox_deliveries_max=5)
+        post.owe(*[f"bob{n}@x.example" for n in range(5)])
+        ends = post.wait_for_ends(5)
+        post.close()
+        assert len(sink.messages) == 5
+    assert all(isinstance(event, MailSent) and not event.ambiguous for event in ends)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "reply"),
+    [
+        (("-r", "RCPT", "-b", "451 4.7.1 come back in a while"), MailDelayed, "451 4.7.1 come"),
+        (("-r", "RCPT", "-b", "421 4.3.2 closing"), MailDelayed, "421 4.3.2 closing"),
+        (("-f", ".", "-B", "554 5.7.1 no such words here"), MailFailed, "554 5.7.1 no such"),
+    ],
+)
+def test_what_a_server_says_is_in_the_event(tmp_path, options, kind, reply):
+    """In smtp-sink's own words (-b, -B)."""
+    end, _, _ = send_one(tmp_path / "sink", *options)
+    assert type(end) is kind
+    assert end.reply.startswith(reply)
+
+
+def test_a_server_of_another_protocol_is_tried_again(tmp_path):
+    """smtp-sink speaks LMTP (-L) and knows no greeting of ours: nobody was refused."""
+    delayed, _, copies = send_one(tmp_path / "sink", "-L")
+    assert isinstance(delayed, MailDelayed)
+    assert copies == []
 
 
 @pytest.mark.parametrize("commands", ["CONNECT", "EHLO,HELO"])
