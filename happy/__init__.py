@@ -33,7 +33,13 @@ from happy.routes import MailRoutes
 from happy.row import row
 from happy.schedule import every
 from happy.state import state, table
-from happy.system_events import MailBounced, MailUnsuppressed
+from happy.system_events import (
+    MailBounced,
+    MailHeld,
+    MailReleased,
+    MailReturned,
+    MailUnsuppressed,
+)
 from happy.table import Table
 from happy.upcast import upcast
 
@@ -56,6 +62,9 @@ __all__ = [
     "MailBounced",
     "MailDelayed",
     "MailFailed",
+    "MailHeld",
+    "MailReleased",
+    "MailReturned",
     "MailRoutes",
     "MailSending",
     "MailSent",

@@ -23,11 +23,11 @@ import msgspec
 from happy.app import Definition
 from happy.bounces import Bounces, as_digested
 from happy.bulk import Happened
-from happy.codec import EventDecoder, settings_from_bytes
+from happy.codec import EventDecoder, settings_at
 from happy.context import Context, seed_of
 from happy.digest import hexdigest
 from happy.effects import SETTLING, Outbox, Timer
-from happy.errors import BadRequest, Refused, UnknownEvent
+from happy.errors import Refused, UnknownEvent
 from happy.event import (
     Configured,
     Entry,
@@ -42,11 +42,12 @@ from happy.event import (
     TimerFired,
 )
 from happy.guard import closed
+from happy.holds import HOLDING, Holds
 from happy.keys import Keys, Remembered
 from happy.outcomes import OutcomeDigest
 from happy.return_paths import ReturnPaths
 from happy.schedule import Schedules
-from happy.system_events import SYSTEM_EVENTS, MailBounced
+from happy.system_events import SYSTEM_EVENTS, MailBounced, MailHeld, MailReleased, MailReturned
 from happy.unacknowledged import Unacknowledged
 from happy.undo import Undo
 
@@ -86,6 +87,7 @@ class Machine:
         self.keys = Keys(self.configured.keys_remembered_max)
         self.unacknowledged = Unacknowledged()
         self.bounces = Bounces(ReturnPaths.of(journal_id))
+        self.holds = Holds()
         self.seq = 0
         self.time_ns = 0
         self.failed = 0
@@ -213,7 +215,8 @@ class Machine:
         # Marks were made before there were such memories, and must still agree.
         more = (self.unacknowledged.digest(),) if self.unacknowledged else ()
         bounces = ("bounces", self.bounces.digest()) if self.bounces else ()
-        return hexdigest(parts + more + bounces)
+        holds = ("holds", self.holds.digest()) if self.holds else ()
+        return hexdigest(parts + more + bounces + holds)
 
     def get_ready(self) -> None:
         """Do what somebody would wait for who asks as soon as it serves; after a replay."""
@@ -221,10 +224,9 @@ class Machine:
 
     def resume(self, configured: Configured, failed: int) -> None:
         """Take over what an image says of an earlier machine; its state is put in besides."""
-        self._context.configure(self._settings_of(self.seq, configured), configured.domains)
-        self.keys.remembered_max = configured.keys_remembered_max
-        self.bounces.configure(configured)
-        self.configured = configured
+        settings = settings_at(self.seq, configured.settings, self._app.Settings)
+        self._context.configure(settings, configured.domains)
+        self._remember(configured)
         self.failed = failed
 
     def _keyed(self, seq: int, time_ns: int, one: Happened) -> Outcome:
@@ -261,12 +263,15 @@ class Machine:
         try:
             brought, due_ns = self._take_in(seq, time_ns, event)
             outcome = self._tell(seq, time_ns, brought, due_ns)
+            if isinstance(brought, HOLDING):
+                self.holds.owe(brought, seq, time_ns, self.outbox)
         except BaseException:
             self.outbox.rollback()
             self.schedules.places = places
             raise
         self.outbox.commit()
         self.bounces.take(event, time_ns)
+        self.holds.take(event, seq, time_ns)
         return outcome
 
     def _take_mail(self, seq: int, time_ns: int, mail: Mail) -> Outcome:
@@ -283,6 +288,8 @@ class Machine:
                 self.unacknowledged.forget(acknowledged)
             case MailBounced():
                 return self.bounces.completed(event), None
+            case MailHeld() | MailReleased() | MailReturned():
+                event = self.holds.news(event, self.outbox)
             case Scheduled():
                 self.schedules.declare(event, time_ns)
             case ScheduleFired(name, due_ns, record):
@@ -313,20 +320,8 @@ class Machine:
         handler = self._handlers.get(type(event))
         return Reply(None) if handler is None else self._run(handler, seq, time_ns, event, due_ns)
 
-    def _settings_of(self, seq: int, configured: Configured) -> Any:
-        cls = self._app.Settings
-        if cls is None or not configured.settings:
-            return None
-        try:
-            return settings_from_bytes(configured.settings, cls)
-        except BadRequest as error:
-            raise UnknownEvent(
-                f"seq {seq}: the settings of that time do not fit {cls.__qualname__} any more "
-                f"({error}); give new fields a default, and a changed one a new name"
-            ) from None
-
     def _configure(self, seq: int, time_ns: int, configured: Configured) -> Outcome:
-        settings = self._settings_of(seq, configured)
+        settings = settings_at(seq, configured.settings, self._app.Settings)
         context = self._context
         before = (context.settings, context.domains)
         try:
@@ -335,10 +330,14 @@ class Machine:
         except BaseException:
             context.configure(*before)
             raise
+        self._remember(configured)
+        return outcome
+
+    def _remember(self, configured: Configured) -> None:
         self.keys.remembered_max = configured.keys_remembered_max
         self.bounces.configure(configured)
+        self.holds.configure(configured)
         self.configured = configured
-        return outcome
 
     def _run(
         self,

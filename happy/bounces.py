@@ -224,12 +224,19 @@ def suppressed_end(owed: Owed, why: Unreached) -> MailFailed:
 
 
 def as_digested(configured: Any) -> Any:
-    """Return a configuration for a digest: as marks told it before mail that failed was counted."""
+    """Return a configuration for a digest: as it was before it had fields of their usual value."""
     fields = attrs.asdict(configured)
-    ours = {name: fields.pop(name) for name in tuple(fields) if name.startswith("mail_")}
-    if any(getattr(_USUAL, name) != value for name, value in ours.items()):
-        return configured
+    for came_later in _CAME_LATER:
+        if any(fields[name] != getattr(_USUAL, name) for name in came_later):
+            break
+        for name in came_later:
+            del fields[name]
     return dict(sorted(fields.items()))  # as msgpack has the class
 
 
 _USUAL: Final = Configured(b"")
+_CAME_LATER: Final = (
+    ("mail_held_max",),
+    ("mail_failures_max", "mail_returns_max", "mail_unreached_max"),
+)
+"""The fields that a configuration got since there are marks, the last ones first."""

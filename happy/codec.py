@@ -315,6 +315,22 @@ def settings_from_bytes(data: bytes, cls: type[T]) -> T:
     return from_plain(plain, cls)
 
 
+def settings_at(seq: int, data: bytes, cls: type[T] | None) -> T | None:
+    """Return the settings that the journal has for ``seq``, None where there are none.
+
+    Raises ``UnknownEvent`` when they do not fit the class any more.
+    """
+    if cls is None or not data:
+        return None
+    try:
+        return settings_from_bytes(data, cls)
+    except BadRequest as error:
+        raise UnknownEvent(
+            f"seq {seq}: the settings of that time do not fit {cls.__qualname__} any more "
+            f"({error}); give new fields a default, and a changed one a new name"
+        ) from None
+
+
 def _sentence(error: BaseException, hint: type | None) -> str:
     if isinstance(error, KeyError):
         return f"required field {error.args[0]!r} is missing"

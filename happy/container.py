@@ -330,7 +330,9 @@ class Container(Service):
         path.unlink(missing_ok=True)
         endpoint = UNIXServerEndpoint(self._reactor, str(path), mode=SOCKET_MODE)
         mail = MailQueue(
-            {hosted.config.name: hosted.stream for hosted in self.hosted}, self._mail_at
+            {hosted.config.name: hosted.stream for hosted in self.hosted},
+            self._mail_at,
+            self._config.mail.hostname,
         )
         commands: Commands = {"status": self.status, "mail": mail.command}
         endpoint.listen(ControlFactory(commands)).addCallbacks(

@@ -29,7 +29,7 @@ Commands = Mapping[str, Callable[..., Any]]
 
 class _Control(LineOnlyReceiver):
     delimiter = b"\n"
-    MAX_LENGTH = 1024
+    MAX_LENGTH = 8192  # a reason of any letters is twelve times as long there
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands

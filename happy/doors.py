@@ -23,7 +23,7 @@ from happy.bounces import Unreached
 from happy.config import AppConfig, Config, MailConfig
 from happy.config.mail_doors import MailEndpoint
 from happy.debts import Runner
-from happy.effects import Call, SendMail
+from happy.effects import Call, EffectId, Owed, SendMail
 from happy.errors import StartError
 from happy.event import Exchange
 from happy.limits import Limits
@@ -218,6 +218,7 @@ def runners_of(
         submit=submit,
         open_blob=stream.open_blob,
         key_of=stream.effect_key,
+        owed_now=partial(_owed_now, stream),
         limits=config.limits,
         identity=container.mail.hostname,
         clock=reactor,
@@ -277,6 +278,10 @@ def _sign_of(
         return deferToThreadPool(reactor, reactor.getThreadPool(), fields_of, mail, at_s)
 
     return sign
+
+
+def _owed_now(stream: Stream, effect_id: EffectId) -> Owed | None:
+    return stream.debts.outbox.get(effect_id)
 
 
 def _suppression_of(stream: Stream, address: str) -> Unreached | None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import encodebytes
+from collections.abc import Iterable
 from datetime import datetime
 from email.utils import format_datetime
+from itertools import zip_longest
 from typing import Final
 
 from attrs import frozen
@@ -26,6 +29,7 @@ _STATUS: Final = re.compile(r"(?:[245][0-9][0-9][ -])?([245]\.[0-9]{1,3}\.[0-9]{
 _CODE: Final = re.compile(r"([245])[0-9][0-9]\b")
 _BLANK_LINE: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
 _ADDRESS: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+_XTEXT: Final = re.compile(r"\+([0-9A-F]{2})")
 _HARD: Final = frozenset(
     {"5.0.0", "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.0", "5.2.1", "5.4.4"}
 )
@@ -37,7 +41,7 @@ This is the mail system of {host}.
 
 Your message could not be delivered to
 
-    {recipient}
+    {recipients}
 
 It is not tried any more. The reason:
 
@@ -153,9 +157,6 @@ def compose_report(
     """
     if not failed.reverse_path:
         raise ValueError("a message without a return path is not reported on (RFC 5321, 4.5.5)")
-    if date.tzinfo is None:
-        raise ValueError("a date without a timezone: write datetime(..., tzinfo=UTC)")
-    boundary = "=_" + hashlib.sha256(message_id.encode()).hexdigest()[:32]
     status = status_of(failed.reply)
     fields = [
         ("Final-Recipient", _final(failed.recipient)),
@@ -165,35 +166,103 @@ def compose_report(
     reason = " ".join(failed.reply.split())
     if re.match("[245][0-9][0-9] ", reason):
         fields.append(("Diagnostic-Code", f"smtp; {_ascii(reason)}"))
-    text = _TEXT.format(host=host, recipient=_ascii(failed.recipient), reason=_ascii(reason))
-    parts = [
-        ("text/plain; charset=us-ascii", text.replace("\n", "\r\n").encode()),
-        (
-            "message/delivery-status",
-            header_block([("Reporting-MTA", f"dns; {host}")]) + header_block(fields)[:-2],
-        ),
-        ("text/rfc822-headers", _shown(header)),
-    ]
-    body = b"".join(
-        b"\r\n--%s\r\n" % boundary.encode() + header_block([("Content-Type", kind)]) + content
-        for kind, content in parts
-    )
-    head = header_block(
-        [
-            ("From", f'"Mail system" <mailer-daemon@{host}>'),
-            ("To", failed.reverse_path),
-            ("Subject", "Your message could not be delivered"),
-            ("Date", format_datetime(date)),
-            ("Message-ID", message_id),
-            ("Auto-Submitted", "auto-replied"),
-            ("MIME-Version", "1.0"),
+    text = _TEXT.format(host=host, recipients=_ascii(failed.recipient), reason=_ascii(reason))
+    report = _Report(host, message_id, date, failed.reverse_path)
+    return report.compose(text, [], [fields], header)
+
+
+def compose_return(mail: Mail, reason: str, *, host: str, message_id: str, date: datetime) -> bytes:
+    """Return the report that a message which came in was not delivered after all.
+
+    It is about the recipients whose failure the sender wants to hear of (RFC 3461, section 4.1).
+    ``ValueError`` says why there is none: nobody is to be told.
+    """
+    if not mail.reverse_path:
+        raise ValueError("it has no return path, so nobody is told (RFC 5321, 4.5.5)")
+    recipients = zip_longest(mail.recipients, mail.recipient_options, fillvalue=())
+    about = [(to, _values(options)) for to, options in recipients if isinstance(to, str)]
+    about = [(to, values) for to, values in about if "FAILURE" in values.get("NOTIFY", "FAILURE")]
+    if not about:
+        raise ValueError("its sender wants no report of a failure (NOTIFY, RFC 3461)")
+    groups = []
+    for to, values in about:
+        original = [("Original-Recipient", values["ORCPT"])] if "ORCPT" in values else []
+        final = [("Final-Recipient", _final(to)), ("Action", "failed"), ("Status", "5.0.0")]
+        groups.append(original + final)
+    envelope_id = _values(mail.options).get("ENVID")
+    about_all = [] if envelope_id is None else [("Original-Envelope-Id", envelope_id)]
+    to_all = "\n    ".join(to for to, _ in about)
+    text = _TEXT.format(host=host, recipients=to_all, reason=reason)
+    report = _Report(host, message_id, date, mail.reverse_path)
+    return report.compose(text, about_all, groups, mail.header)
+
+
+def _values(parameters: Iterable[str]) -> dict[str, str]:
+    """Return the parameters of MAIL or RCPT by name, xtext decoded (RFC 3461, section 4)."""
+    pairs = (one.partition("=") for one in parameters)
+    return {
+        name.upper(): _ascii(_XTEXT.sub(lambda found: chr(int(found[1], 16)), value))
+        for name, _, value in pairs
+    }
+
+
+Fields = list[tuple[str, str]]
+
+
+@frozen
+class _Report:
+    """A report to somebody; see RFC 3462 and RFC 3464."""
+
+    host: str
+    message_id: str
+    date: datetime
+    to: str
+
+    def compose(self, text: str, about_all: Fields, groups: list[Fields], header: bytes) -> bytes:
+        """Return it: for people, for programs, and the header of the message it is about."""
+        if self.date.tzinfo is None:
+            raise ValueError("a date without a timezone: write datetime(..., tzinfo=UTC)")
+        boundary = "=_" + hashlib.sha256(self.message_id.encode()).hexdigest()[:32]
+        of_message = header_block([("Reporting-MTA", f"dns; {self.host}"), *about_all])
+        parts = [
+            _text_part(text),
             (
-                "Content-Type",
-                f'multipart/report; report-type=delivery-status; boundary="{boundary}"',
+                [("Content-Type", "message/delivery-status")],
+                of_message + b"\r\n".join(header_block(group)[:-2] for group in groups),
             ),
+            ([("Content-Type", "text/rfc822-headers")], _shown(header)),
         ]
-    )
-    return head + body + b"\r\n--%s--\r\n" % boundary.encode()
+        body = b"".join(
+            b"\r\n--%s\r\n" % boundary.encode() + header_block(fields) + content
+            for fields, content in parts
+        )
+        head = header_block(
+            [
+                ("From", f'"Mail system" <mailer-daemon@{self.host}>'),
+                ("To", self.to),
+                ("Subject", "Your message could not be delivered"),
+                ("Date", format_datetime(self.date)),
+                ("Message-ID", self.message_id),
+                ("Auto-Submitted", "auto-replied"),
+                ("MIME-Version", "1.0"),
+                (
+                    "Content-Type",
+                    f'multipart/report; report-type=delivery-status; boundary="{boundary}"',
+                ),
+            ]
+        )
+        return head + body + b"\r\n--%s--\r\n" % boundary.encode()
+
+
+def _text_part(text: str) -> tuple[Fields, bytes]:
+    lines = text.replace("\n", "\r\n").encode()
+    if text.isascii():
+        return [("Content-Type", "text/plain; charset=us-ascii")], lines
+    fields = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Transfer-Encoding", "base64"),
+    ]
+    return fields, encodebytes(lines).replace(b"\n", b"\r\n")
 
 
 def _final(recipient: str) -> str:

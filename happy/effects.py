@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,11 +78,22 @@ Effect = SendMail | Call | Timer
 
 
 @attrs.frozen
+class Hold:
+    """Why an operator has a message left alone: who said so, in the event ``seq``, and when."""
+
+    seq: int
+    time_ns: int
+    who: str
+    reason: str
+
+
+@attrs.frozen
 class Owed:
     """A debt: the effect, since when, how often tried, and when to try (again).
 
     Mail has more to tell: whether it is being ``sending`` now, or was when the program ended,
-    and whether an attempt was ``ambiguous``, so that the message may have been taken unseen.
+    whether an attempt was ``ambiguous``, so that the message may have been taken unseen, and
+    whether it is held: then it is not handed out, however long it is due.
     """
 
     id: EffectId
@@ -91,12 +103,15 @@ class Owed:
     attempts: int = 0
     sending: bool = False
     ambiguous: bool = False
+    hold: Hold | None = None
 
     @property
     def state(self) -> str:
-        """``pending``, ``sending``, ``ambiguous`` or ``retry``; what is done is owed no more."""
+        """``pending``, ``sending``, ``held``, ``ambiguous`` or ``retry``; what is done is gone."""
         if self.sending:
             return "sending"
+        if self.hold is not None:
+            return "held"
         if self.ambiguous:
             return "ambiguous"
         return "retry" if self.attempts else "pending"
@@ -128,6 +143,9 @@ class Outbox:
         self._waiting: dict[EffectId, int] = {}  # when, of those that ``due`` may hand out
         self._heap: list[tuple[int, EffectId]] = []
         self._sum = Sum()
+        self._counts: Counter[type] = Counter()
+        self.held = 0
+        """How many are held."""
         self._before: list[tuple[EffectId, Owed | None, int | None]] = []
 
     def __len__(self) -> int:
@@ -144,10 +162,15 @@ class Outbox:
         """How many changes can be taken back."""
         return len(self._before)
 
+    def count(self, kind: type) -> int:
+        """Return how many effects of a kind are owed."""
+        return self._counts[kind]
+
     def owe(self, owed: Owed) -> None:
         """Take on a debt, or what has become of one: due as it was, it is not handed out again."""
         known = self._owed.get(owed.id)
-        if known is not None and known.due_ns == owed.due_ns:
+        as_it_was = known is not None and (known.due_ns, known.hold) == (owed.due_ns, owed.hold)
+        if as_it_was:
             self._change(owed)
         else:
             self._put(owed)
@@ -160,16 +183,23 @@ class Outbox:
         """Return a debt that is not done, or None."""
         return self._owed.get(effect_id)
 
+    def hold(self, effect_id: EffectId, hold: Hold | None) -> None:
+        """Hold a message that is owed; or, with None, hand it out again when it is due."""
+        self._put(attrs.evolve(self._owed[effect_id], hold=hold))
+
     def settle(self, event: object) -> Owed | None:
         """Take in what became of a debt; return it when it is done, None when it stays.
 
-        An end that arrives twice, or for a debt nobody knows, changes nothing.
+        An end that arrives twice, or for a debt nobody knows, changes nothing; nor does that one
+        is about to be sent which is held.
         """
         assert isinstance(event, SETTLING)
         owed = self._owed.get((event.event_seq, event.n))
         if owed is None or not isinstance(owed.effect, _SETTLED_BY[type(event)]):
             return None
         if isinstance(event, MailSending):
+            if owed.hold is not None:
+                return None
             # Sending still: what became of the attempt before was lost with the program.
             self._change(
                 attrs.evolve(
@@ -214,8 +244,10 @@ class Outbox:
         # Ids count up: their order is the one in which the debts were taken on.
         self._owed = dict(sorted(self._owed.items()))
         self._sum = Sum()
+        self._counts.clear()
+        self.held = 0
         for owed in self._owed.values():
-            self._sum.add(*_told(owed))
+            self._take_in(owed)
         del self._before[changes:]
 
     def digest(self) -> str:
@@ -239,13 +271,16 @@ class Outbox:
 
     def _put(self, owed: Owed) -> None:
         self._change(owed)
-        self._await(owed.id, owed.due_ns)
+        if owed.hold is None:
+            self._await(owed.id, owed.due_ns)
+        else:
+            self._waiting.pop(owed.id, None)
 
     def _change(self, owed: Owed) -> None:
         """Put a debt in the place of what it was; when it is handed out stays as it is."""
         untrack((owed,))
         self._take_out(owed.id)
-        self._sum.add(*_told(owed))
+        self._take_in(owed)
         self._owed[owed.id] = owed
 
     def _drop(self, effect_id: EffectId) -> None:
@@ -253,14 +288,21 @@ class Outbox:
         self._owed.pop(effect_id, None)
         self._waiting.pop(effect_id, None)
 
+    def _take_in(self, owed: Owed) -> None:
+        self._sum.add(*_told(owed))
+        self._counts[type(owed.effect)] += 1
+        self.held += owed.hold is not None
+
     def _take_out(self, effect_id: EffectId) -> None:
-        """Note how a debt is before it changes, and take it out of the digest."""
+        """Note how a debt is before it changes, and take it out of digest and counts."""
         owed = self._owed.get(effect_id)
         if self.touched is not None:
             self.touched.add(effect_id)
         self._before.append((effect_id, owed, self._waiting.get(effect_id)))
         if owed is not None:
             self._sum.remove(*_told(owed))
+            self._counts[type(owed.effect)] -= 1
+            self.held -= owed.hold is not None
 
     def _await(self, effect_id: EffectId, due_ns: int) -> None:
         self._waiting[effect_id] = due_ns
@@ -280,4 +322,6 @@ def _told(owed: Owed) -> tuple[Any, ...]:
         kind = f"Timer {event_meta(type(effect.event)).name}"
     told = (owed.id, kind, effect, owed.since_ns, owed.due_ns, owed.attempts)
     # Only what older journals never knew: the digests in them stay right.
+    if owed.hold is not None:
+        return (*told, owed.sending, owed.ambiguous, attrs.astuple(owed.hold))
     return (*told, owed.sending, owed.ambiguous) if owed.sending or owed.ambiguous else told

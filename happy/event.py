@@ -216,7 +216,7 @@ class Configured:
     ``settings`` is their JSON; handlers see them as ``context.settings``, so that a replay
     sees what was true then, not what the configuration says today. For the same reason the
     number of keys to remember stands here: what was forgotten then is forgotten in a replay;
-    and of mail that comes back: see ``happy.bounces``.
+    and of mail that comes back or is held: see ``happy.bounces`` and ``happy.holds``.
     """
 
     settings: bytes
@@ -225,6 +225,7 @@ class Configured:
     mail_failures_max: int = 3
     mail_returns_max: int = 100_000
     mail_unreached_max: int = 100_000
+    mail_held_max: int = 10_000
 
 
 @event(name="happy.Mail")

@@ -18,7 +18,7 @@ import msgspec
 from happy.app import Definition
 from happy.apply import Machine
 from happy.codec import EventDecoder, encode
-from happy.effects import Owed, Timer
+from happy.effects import Hold, Owed, Timer
 from happy.errors import UnfitSnapshot
 from happy.event import Configured, FailedOutcome, Outcome, RefusedOutcome, Reply, ScheduledWhen
 from happy.items import Items
@@ -87,7 +87,11 @@ def _take_owed(machine: Machine) -> Iterator[tuple[Any, ...]]:
         if isinstance(effect, Timer):
             # As in the journal: its class may have changed when it is read.
             effect = encode(effect.event)
-        more = (owed.sending, owed.ambiguous) if owed.sending or owed.ambiguous else ()
+        more: tuple[Any, ...] = ()
+        if owed.hold is not None:
+            more = (owed.sending, owed.ambiguous, attrs.astuple(owed.hold))
+        elif owed.sending or owed.ambiguous:
+            more = (owed.sending, owed.ambiguous)
         yield *owed.id, owed.since_ns, owed.due_ns, owed.attempts, effect, *more
 
 
@@ -95,6 +99,8 @@ def _put_owed(machine: Machine, decoder: EventDecoder, items: list[Any]) -> None
     for seq, n, since_ns, due_ns, attempts, told, *more in items:
         is_timer = isinstance(told, bytes)
         effect = Timer(decoder.entry(seq, since_ns, told).event) if is_timer else told
+        if len(more) > 2:
+            more[2] = Hold(*more[2])
         machine.outbox.owe(Owed((seq, n), effect, since_ns, due_ns, attempts, *more))
     machine.outbox.commit()
 
@@ -127,6 +133,11 @@ def _put_unacknowledged(machine: Machine, _decoder: EventDecoder, items: list[An
 def _put_bounces(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
     for kind, key, told in items:
         machine.bounces.put_back(kind, key, told)
+
+
+def _put_holds(machine: Machine, _decoder: EventDecoder, items: list[Any]) -> None:
+    for item in items:
+        machine.holds.put_back(*item)
 
 
 def _told(outcome: Outcome) -> tuple[Any, ...]:
@@ -168,6 +179,7 @@ _PARTS: Final = (
         _put_unacknowledged,
     ),
     Part("bounces", Items(), lambda m: len(m.bounces), lambda m: m.bounces, _put_bounces),
+    Part("holds", Items(), lambda m: len(m.holds), lambda m: m.holds, _put_holds),
     Part("outcomes", Items(), lambda _: 1, lambda m: [m.outcomes.image()], _put_outcomes),
 )
 

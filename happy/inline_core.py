@@ -20,6 +20,7 @@ from happy.bounces import Bounces
 from happy.effects import Outbox
 from happy.event import Configured, Entry, Outcome, Waiting
 from happy.guard import closed
+from happy.holds import Holds
 from happy.keys import Keys
 from happy.marks import DigestMark, mark_of
 from happy.memory import state_bytes
@@ -62,6 +63,10 @@ class Core(Protocol):
     @property
     def bounces(self) -> Bounces:
         """The mail that may come back, and the addresses where it failed."""
+
+    @property
+    def holds(self) -> Holds:
+        """What an operator has said of mail that came."""
 
     @property
     def seq(self) -> int:
@@ -143,6 +148,7 @@ class InlineCore:
         self.keys = machine.keys
         self.unacknowledged = machine.unacknowledged
         self.bounces = machine.bounces
+        self.holds = machine.holds
         self._applying = applying
 
     @property

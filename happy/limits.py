@@ -131,6 +131,7 @@ class Limits:
     mail_failures_max: int = _bound(3)  # for good, at one address; then it is suppressed
     mail_returns_max: int = _bound(100_000)  # sent mail that may yet come back; 40 MB of memory
     mail_unreached_max: int = _bound(100_000)  # addresses where mail failed; 30 MB of memory
+    mail_held_max: int = _bound(10_000)  # mail in that is held, and as much returned; 10 MB
     mail_bounce_bytes_max: int = _bound(64 * KIB)  # of a report, that are read; it begins with why
 
     # Calls out.

@@ -11,12 +11,22 @@ import msgspec
 from happy.event import Mail
 from happy.journal.frame import Frame
 
-AGAIN: Final = "redelivery of "
-"""What the source of a mail that is handled again begins with; its first place follows."""
+_AGAIN: Final = "redelivery of "
 
 
 class NotDone(Exception):
     """What was asked for was not done; the message says why."""
+
+
+def again_source(seq: int, who: str = "") -> str:
+    """Return the source of a mail that is handled again, which came as event ``seq``."""
+    return f"{_AGAIN}{seq} by {who}" if who else f"{_AGAIN}{seq}"
+
+
+def again_of(source: str) -> int | None:
+    """Return which event a source says that this one is again; None when it says no such thing."""
+    seq = source.removeprefix(_AGAIN).partition(" ")[0]
+    return int(seq) if source.startswith(_AGAIN) and seq.isdecimal() else None
 
 
 def mail_at(journal: Path, seq: int) -> Mail:

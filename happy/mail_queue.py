@@ -1,33 +1,38 @@
-"""The mail of the applications, for whoever looks after the container: ``happy mail`` asks.
-
-What an operator does is an event like any other: a message that is to be sent now was *delayed*
-until now, one that is given up has *failed*. So the journal knows it, and a replay as well.
-"""
+"""The mail of the applications, for whoever looks after the container: ``happy mail`` asks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
-from happy.bounces import Outgone
-from happy.effects import EffectId, Owed, SendMail
-from happy.errors import HandlerFailed, HappyError, Refused
-from happy.event import Exchange, Mail, MailDelayed, MailFailed
-from happy.mail_again import AGAIN, NotDone
+from happy.bounces import Outgone, Unreached
+from happy.effects import EffectId, Hold, Owed, SendMail
+from happy.mail_acts import (
+    Act,
+    Done,
+    MailAt,
+    give_back,
+    give_up,
+    handle_again,
+    hold,
+    put,
+    release,
+    send_now,
+)
+from happy.mail_again import NotDone
 from happy.stream import Stream
 from happy.system_events import MailUnsuppressed
 from happy.wire.smtp_data import size_of
 
 LISTED_MAX: Final = 1_000
 """How many messages of an application are listed; how many there are is told besides."""
-SOURCE: Final = "operator"
-_NOW: Final = "to be sent now, says the operator"
-_GIVEN_UP: Final = "5.0.0 given up by the operator"
+_PLACE: Final = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,9}))?")
 
 Answer = dict[str, Any]
 
@@ -35,137 +40,74 @@ Answer = dict[str, Any]
 class MailQueue:
     """Answers the command ``mail`` of the control socket, for streams by name."""
 
-    def __init__(
-        self,
-        streams: Mapping[str, Stream],
-        mail_at: Callable[[str, int], Deferred[Mail]] | None = None,
-    ) -> None:
-        """``mail_at`` finds the mail that came to an application at a place; see ``mail_again``."""
+    def __init__(self, streams: Mapping[str, Stream], mail_at: MailAt, host: str) -> None:
+        """``host`` is how a report calls us that a message goes back with."""
         self._streams = streams
         self._mail_at = mail_at
+        self._host = host
 
     def command(self, verb: str = "ls", *words: str) -> Answer | Deferred[Answer]:
-        """Do what a line says.
+        """Do what a line says; its words are written in the manner of a URL.
 
-        ``ls``, ``bounced`` and ``suppressed`` take a NAME or none, ``show``, ``redeliver`` and
-        ``bounce`` NAME SEQ.N, ``again`` NAME SEQ, and ``unsuppress`` an address, in the manner of
-        a URL.
+        ``ls``, ``held``, ``bounced`` and ``suppressed`` take a NAME or none; ``show`` takes NAME
+        SEQ.N; ``redeliver``, ``bounce``, ``hold`` and ``release`` take NAME SEQ.N or, for a message
+        that came in, NAME SEQ, and then WHO and REASON, each of which may be left out;
+        ``unsuppress`` takes an address and WHO.
         """
-        lists = {"ls": self._ls, "bounced": self._bounced, "suppressed": self._suppressed}
-        if verb in lists and len(words) <= 1:
-            if words and words[0] not in self._streams:
-                return _error(f"there is no application {words[0]}")
-            return lists[verb]({n: s for n, s in self._streams.items() if n in (words or (n,))})
-        if verb == "unsuppress" and len(words) == 1:
-            return self._unsuppress(unquote(words[0]))
-        if verb == "again" and len(words) == 2:
-            return self._again(*words)
-        return self._of_one(verb, words)
-
-    def _again(self, name: str, place: str) -> Answer | Deferred[Answer]:
-        """Have a mail that came in handled once more, as a new event."""
-        stream = self._streams.get(name)
-        if stream is None or self._mail_at is None or not (place.isascii() and place.isdigit()):
-            return _error(f"there is no application {name}, or {place} is no place")
-        what = f"{name}/{place}"
-
-        def found(mail: Mail) -> Deferred[Answer]:
-            exchange = Exchange(f"{AGAIN}{place}")
-
-            def told(_: object) -> Answer:
-                return {"id": what, "done": "redeliver", "seq": exchange.seqs[-1]}
-
-            def not_told(failure: Failure) -> Answer:
-                if failure.check(Refused, HandlerFailed) and exchange.seqs:
-                    why = failure.getErrorMessage()
-                    seq = exchange.seqs[-1]
-                    return _error(f"{what}: it happened again as seq {seq}, in vain: {why}")
-                return _error(f"{what}: {failure.getErrorMessage()}")
-
-            return stream.submit(mail, exchange).addCallbacks(told, not_told)
-
-        def not_found(failure: Failure) -> Answer:
-            failure.trap(NotDone, HappyError, OSError)
-            return _error(failure.getErrorMessage())
-
-        return self._mail_at(name, int(place)).addCallbacks(found, not_found)
-
-    def _of_one(self, verb: str, words: Sequence[str]) -> Answer | Deferred[Answer]:
-        if verb not in ("show", "redeliver", "bounce") or len(words) != 2:
-            return _error(
-                "mail has ls, bounced and suppressed [NAME], show, redeliver and bounce NAME "
-                "SEQ.N, and unsuppress ADDRESS"
-            )
-        name, place = words
+        words = tuple(map(unquote, words))
         try:
-            stream, owed = self._find(name, place)
-        except LookupError as error:
-            return _error(str(error.args[0]))
-        if verb == "show":
-            mail = owed.effect
-            assert isinstance(mail, SendMail)
-            return {**_told(name, owed), "header": mail.header.decode("utf-8", "replace")}
-        if owed.sending:
-            return _error(f"{name}/{place}: it is being sent just now; look again later")
-        return self._change(stream, name, owed, verb)
+            if verb in _LISTS and len(words) <= 1:
+                streams = {name: self._stream(name) for name in words or self._streams}
+                return _listed(_LISTS[verb](name, stream) for name, stream in streams.items())
+            if verb == "unsuppress" and 1 <= len(words) <= 2:
+                return self._unsuppress(*words).addErrback(_said)
+            if 2 <= len(words) <= 4 and verb in ("show", "redeliver", "bounce", "hold", "release"):
+                return self._of_one(verb, *words)
+        except NotDone as error:
+            return {"error": str(error)}
+        return {
+            "error": "mail has ls, held, bounced and suppressed [NAME], show NAME SEQ.N, "
+            "redeliver, bounce, hold and release NAME SEQ[.N], and unsuppress ADDRESS"
+        }
 
-    def _find(self, name: str, place: str) -> tuple[Stream, Owed]:
-        """Return a message that is owed; ``LookupError`` says why there is none."""
-        stream, effect_id = self._streams.get(name), _effect_id(place)
+    def _stream(self, name: str) -> Stream:
+        stream = self._streams.get(name)
         if stream is None:
-            raise LookupError(f"there is no application {name}")
-        owed = None if effect_id is None else stream.debts.outbox.get(effect_id)
-        if owed is None or not isinstance(owed.effect, SendMail):
-            raise LookupError(
-                f"{name}/{place}: no such message is owed; it was sent, has failed, or never was"
-            )
-        return stream, owed
+            raise NotDone(f"there is no application {name}")
+        return stream
 
-    def _ls(self, streams: Mapping[str, Stream]) -> Answer:
-        listed: list[Answer] = []
-        count = 0
-        for app, stream in streams.items():
-            mails = [owed for owed in stream.debts.outbox if isinstance(owed.effect, SendMail)]
-            count += len(mails)
-            listed += [_told(app, owed) for owed in islice(mails, LISTED_MAX)]
-        return {"mail": listed, "count": count}
+    def _of_one(
+        self, verb: str, name: str, place: str, who: str = "", reason: str = ""
+    ) -> Answer | Deferred[Answer]:
+        found = _PLACE.fullmatch(place)
+        if found is None:
+            raise NotDone(f"{name}/{place} is no message")
+        stream, n = self._stream(name), found[2]
+        act = Act(name, stream, int(found[1]), None if n is None else int(n), who, reason)
+        if verb == "show":
+            owed, mail = act.owed()
+            return {**_told(name, owed), "header": mail.header.decode("utf-8", "replace")}
+        done = self._do(verb, act)
+        return done.addCallbacks(lambda seq: {"id": act.what, "done": verb, "seq": seq}, _said)
 
-    def _bounced(self, streams: Mapping[str, Stream]) -> Answer:
-        listed: list[Answer] = []
-        count = 0
-        for app, stream in streams.items():
-            bounced = list(stream.bounces.bounced())
-            count += len(bounced)
-            listed += [_told_of(app, *one) for one in bounced[-LISTED_MAX:]]
-        return {"mail": listed, "count": count}
+    def _do(self, verb: str, act: Act) -> Done:
+        came_in = act.n is None
+        match verb:
+            case "redeliver":
+                return handle_again(act, self._mail_at) if came_in else send_now(act)
+            case "bounce":
+                return give_back(act, self._mail_at, self._host) if came_in else give_up(act)
+            case "hold":
+                return hold(act, self._mail_at)
+        return release(act)
 
-    def _suppressed(self, streams: Mapping[str, Stream]) -> Answer:
-        listed: list[Answer] = []
-        count = 0
-        for app, stream in streams.items():
-            suppressed = list(stream.bounces.suppressed())
-            count += len(suppressed)
-            listed += [
-                {
-                    "app": app,
-                    "address": one.address,
-                    "since_ns": one.suppressed_ns,
-                    "failures": one.failures,
-                    "reply": one.reply,
-                }
-                for one in suppressed[-LISTED_MAX:]
-            ]
-        return {"suppressed": listed, "count": count}
-
-    def _unsuppress(self, address: str) -> Answer | Deferred[Answer]:
+    def _unsuppress(self, address: str, who: str = "") -> Deferred[Answer]:
         """Let an address be written to again, by every application that does not."""
         names = [n for n, s in self._streams.items() if s.bounces.suppression_of(address)]
         if not names:
-            return _error(f"{address} is not suppressed")
-        done = [
-            self._put(self._streams[name], MailUnsuppressed(address), f"{name}: {address}")
-            for name in names
-        ]
+            raise NotDone(f"{address} is not suppressed")
+        event = MailUnsuppressed(address)
+        done = [put(self._streams[name], event, f"{name}: {address}", who) for name in names]
 
         def told(places: list[int]) -> Answer:
             apps = [{"app": n, "seq": seq} for n, seq in zip(names, places, strict=True)]
@@ -173,38 +115,57 @@ class MailQueue:
 
         return gatherResults(done, consumeErrors=True).addCallbacks(told, _first_error)
 
-    def _change(self, stream: Stream, name: str, owed: Owed, verb: str) -> Deferred[Answer]:
-        mail = owed.effect
-        assert isinstance(mail, SendMail)
-        event: MailDelayed | MailFailed
-        if verb == "redeliver":
-            now_ns = stream.clock.now_ns()
-            event = MailDelayed(*owed.id, mail.recipient, owed.attempts, now_ns, _NOW)
-        else:
-            envelope = (mail.recipient, mail.reverse_path, mail.tag)
-            event = MailFailed(*owed.id, *envelope, _GIVEN_UP, owed.ambiguous)
-        done = self._put(stream, event, _id(name, owed))
-        return done.addCallbacks(
-            lambda seq: {"id": _id(name, owed), "done": verb, "seq": seq}, _said
-        )
 
-    def _put(self, stream: Stream, event: object, what: str) -> Deferred[int]:
-        """Put an event in the order; fires with its place, fails with ``NotDone``."""
-        exchange = Exchange(SOURCE)
+# --- the lists: how many there are of one application, and what is told of each -------------------
 
-        def not_told(failure: Failure) -> int:
-            if failure.check(Refused, HandlerFailed) and exchange.seqs:
-                return exchange.seqs[-1]  # the application's own answer; it is in the journal
-            raise NotDone(f"{what}: {failure.getErrorMessage()}")
+Found = tuple[int, Iterator[Answer]]
 
-        return stream.submit(event, exchange).addCallbacks(lambda _: exchange.seqs[-1], not_told)
+
+def _listed(found: Iterable[Found]) -> Answer:
+    listed: list[Answer] = []
+    count = 0
+    for of_one, rows in found:
+        count += of_one
+        listed += islice(rows, min(of_one, LISTED_MAX))
+    return {"listed": listed, "count": count}
+
+
+def _owed_of(name: str, stream: Stream) -> Found:
+    outbox = stream.debts.outbox
+    rows = (_told(name, owed) for owed in outbox if isinstance(owed.effect, SendMail))
+    return outbox.count(SendMail), rows
+
+
+def _held_of(name: str, stream: Stream) -> Found:
+    outbox, came_in = stream.debts.outbox, list(stream.holds.held())
+    rows = (_told(name, owed) for owed in outbox if owed.hold is not None)
+    more = ({"id": f"{name}/{seq}", "state": "held", **_told_hold(hold)} for seq, hold in came_in)
+    return outbox.held + len(came_in), chain(islice(rows, outbox.held), more)
+
+
+def _bounced_of(name: str, stream: Stream) -> Found:
+    bounced = list(stream.bounces.bounced())
+    return len(bounced), (_told_of(name, *one) for one in bounced[-LISTED_MAX:])
+
+
+def _suppressed_of(name: str, stream: Stream) -> Found:
+    suppressed = list(stream.bounces.suppressed())
+    return len(suppressed), (_told_suppressed(name, one) for one in suppressed[-LISTED_MAX:])
+
+
+_LISTS: Final[dict[str, Callable[[str, Stream], Found]]] = {
+    "ls": _owed_of,
+    "held": _held_of,
+    "bounced": _bounced_of,
+    "suppressed": _suppressed_of,
+}
 
 
 def _told(name: str, owed: Owed) -> Answer:
     mail = owed.effect
     assert isinstance(mail, SendMail)
     return {
-        "id": _id(name, owed),
+        "id": "{}/{}.{}".format(name, *owed.id),
         "state": owed.state,
         "ambiguous": owed.ambiguous,
         "recipient": mail.recipient,
@@ -214,7 +175,14 @@ def _told(name: str, owed: Owed) -> Answer:
         "since_ns": owed.since_ns,
         "due_ns": owed.due_ns,
         "size_bytes": size_of(mail),
+        **_told_hold(owed.hold),
     }
+
+
+def _told_hold(hold: Hold | None) -> Answer:
+    if hold is None:
+        return {}
+    return {"held_ns": hold.time_ns, "who": hold.who, "reason": hold.reason}
 
 
 def _told_of(name: str, effect_id: EffectId, sent: Outgone) -> Answer:
@@ -229,26 +197,22 @@ def _told_of(name: str, effect_id: EffectId, sent: Outgone) -> Answer:
     }
 
 
+def _told_suppressed(name: str, one: Unreached) -> Answer:
+    return {
+        "app": name,
+        "address": one.address,
+        "since_ns": one.suppressed_ns,
+        "failures": one.failures,
+        "reply": one.reply,
+    }
+
+
 def _said(failure: Failure) -> Answer:
     failure.trap(NotDone)
-    return _error(failure.getErrorMessage())
+    return {"error": failure.getErrorMessage()}
 
 
 def _first_error(failure: Failure) -> Answer:
     failure.trap(FirstError)
     assert isinstance(failure.value, FirstError)
     return _said(failure.value.subFailure)
-
-
-def _id(name: str, owed: Owed) -> str:
-    return "{}/{}.{}".format(name, *owed.id)
-
-
-def _effect_id(place: str) -> EffectId | None:
-    seq, _, n = place.partition(".")
-    digits = seq.isascii() and n.isascii() and seq.isdigit() and n.isdigit()
-    return (int(seq), int(n)) if digits and len(place) < 40 else None
-
-
-def _error(sentence: str) -> Answer:
-    return {"error": sentence}

@@ -30,6 +30,7 @@ def with_bounds(configured: Configured, limits: Limits) -> Configured:
         mail_failures_max=limits.mail_failures_max,
         mail_returns_max=limits.mail_returns_max,
         mail_unreached_max=limits.mail_unreached_max,
+        mail_held_max=limits.mail_held_max,
     )
 
 

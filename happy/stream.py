@@ -127,7 +127,8 @@ class Stream:
             raise
         self.opened, self.journal_id = opened, opened.journal_id
         self._core = core = opened.core
-        self.bounces, self.return_paths = core.bounces, core.bounces.return_paths
+        self.bounces, self.holds = core.bounces, core.holds
+        self.return_paths = core.bounces.return_paths
         end = opened.tail.position
         self.clock.go_on_from(end.time_ns)
         self._pen = Pen(self.name, opened.appender, opened.marker, self._world, self.clock)
@@ -141,8 +142,7 @@ class Stream:
         self._handing = Handing(
             self._order, self._mail, core, self._answers, self._memory, self._decoder
         )
-        schedules = self._definition.schedules
-        self._agenda = Agenda(schedules, core.schedules, self.clock, self.limits)
+        self._agenda = Agenda(self._definition.schedules, core.schedules, self.clock, self.limits)
         self.debts = Debts(
             self.name, core.outbox, self._agenda, self._world, self.clock, self._own.submit
         )

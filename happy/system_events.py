@@ -1,4 +1,7 @@
-"""The events that happy itself puts in the order, and those of them about mail that came back."""
+"""The events that happy itself puts in the order, and those of them that need nobody else.
+
+These are about mail that came back, and what an operator says of mail.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,45 @@ class MailUnsuppressed:
     address: str
 
 
+@event(name="happy.MailHeld")
+class MailHeld:
+    """A message is left alone until it is released: an operator, ``who``, says so.
+
+    ``n`` and ``event_seq`` say which one that is owed: it is not sent. Without ``n`` it is the one
+    that came in as ``event_seq``: it is neither redelivered nor returned.
+    """
+
+    event_seq: int
+    n: int | None = None
+    who: str = ""
+    reason: str = ""
+
+
+@event(name="happy.MailReleased")
+class MailReleased:
+    """A message that was held is left alone no more."""
+
+    event_seq: int
+    n: int | None = None
+    who: str = ""
+
+
+@event(name="happy.MailReturned")
+class MailReturned:
+    """A message that came in goes back to its sender, ``reverse_path``: an operator says so.
+
+    ``event_seq`` is its place; it is returned once. ``header`` and ``content`` are the report
+    (RFC 3464), which is owed by this event.
+    """
+
+    event_seq: int
+    reverse_path: str
+    header: bytes
+    content: bytes
+    who: str = ""
+    reason: str = ""
+
+
 SYSTEM_EVENTS: Final = (
     Configured,
     Mail,
@@ -62,5 +104,8 @@ SYSTEM_EVENTS: Final = (
     MailFailed,
     MailBounced,
     MailUnsuppressed,
+    MailHeld,
+    MailReleased,
+    MailReturned,
     CallEnded,
 )

@@ -38,6 +38,7 @@ class Post:
             submit=self._submit,
             open_blob=None,
             key_of=lambda effect_id: "{}-{}".format(*effect_id),
+            owed_now=self.outbox.get,
             limits=Limits(**limits),
             identity="happy.example",
             clock=reactor,

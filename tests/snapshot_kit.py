@@ -208,6 +208,7 @@ def told(machine):
         list(machine.outbox),
         list(machine.keys),
         list(machine.unacknowledged),
+        list(machine.holds),
         machine.digest(),
     )
 

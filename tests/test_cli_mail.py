@@ -68,6 +68,16 @@ def test_the_queue_is_seen_and_hurried_and_given_up(house, sink):
     assert [one["type"] for one in shown["attempts"]] == ["MailSending", "MailDelayed"]
     assert shown["attempts"][1]["reply"] == "450 4.2.1 later"
 
+    assert happy("mail", "hold", ann, house.data, "--reason", "wrong text").exit_code == 0
+    (held,) = lines(happy("mail", "held", house.data))
+    assert (held["id"], held["state"], held["reason"]) == (ann, "held", "wrong text")
+    hurried = happy("mail", "redeliver", ann, house.data)
+    assert (hurried.exit_code, "wrong text; release it first" in hurried.stderr) == (1, True)
+    assert happy("mail", "release", ann, house.data).exit_code == 0
+    (shown,) = lines(happy("mail", "show", ann, house.data))
+    assert [one["type"] for one in shown["attempts"][2:4]] == ["MailHeld", "MailReleased"]
+    assert shown["attempts"][2]["source"] == f"operator {held['who']}"
+
     assert happy("mail", "bounce", bob, house.data).exit_code == 0
     (failed,) = entries(house, "happy.MailFailed")
     assert (failed["recipient"], failed["reply"]) == (
@@ -91,7 +101,12 @@ def test_the_queue_is_seen_and_hurried_and_given_up(house, sink):
     ("words", "status", "sentence"),
     [
         (["show", "lists/1"], 64, "say which message"),
-        (["bounce", "lists/1"], 64, "say which message"),
+        (["bounce", "lists/1"], 1, "seq 1 is a happy.Configured, no mail"),
+        (["bounce", "lists/1", "--reason", "a\nb"], 64, "write one line"),
+        (["hold", "lists/1", "--reason", "a" * 301], 64, "at most 300 characters"),
+        (["hold", "lists/1"], 1, "no mail"),
+        (["hold", "lists/1.0"], 1, "no such message is owed"),
+        (["release", "lists/1"], 1, "it is not held"),
         (["bounce", "lists"], 64, "write NAME/SEQ.N"),
         (["bounce", "lists/1.0"], 1, "no such message is owed"),
         (["redeliver", "other/1.0"], 1, "there is no application other"),
@@ -163,6 +178,14 @@ def test_a_letter_is_delivered_again_while_the_container_runs(container):
 
     write("help")
     (row,) = lines(happy("mail", "dead", "lists", "--config", house.config))
+    assert happy("mail", "hold", row["id"], house.data, "--reason", "not yet").exit_code == 0
+    assert lines(happy("mail", "dead", "lists", "--config", house.config)) == []
+    (held,) = lines(happy("mail", "held", "--config", house.config))
+    assert (held["id"], held["reason"]) == (row["id"], "not yet")
+    for verb in ("redeliver", "bounce"):
+        kept = happy("mail", verb, row["id"], house.data)
+        assert (kept.exit_code, "not yet; release it first" in kept.stderr) == (1, True)
+    assert happy("mail", "release", row["id"], house.data).exit_code == 0
     vain = happy("mail", "redeliver", row["id"], house.data)
     assert (vain.exit_code, "in vain" in vain.stderr) == (1, True), vain.stderr
     write("mend")
@@ -173,11 +196,41 @@ def test_a_letter_is_delivered_again_while_the_container_runs(container):
     assert again["content"] == first["content"]
     (answer,) = lines(done)
     shown = happy("journal", "show", house.data / "lists", "--from", str(answer["seq"]))
-    assert lines(shown)[0]["source"] == f"redelivery of {row['id'].partition('/')[2]}"
+    seq = row["id"].partition("/")[2]
+    assert lines(shown)[0]["source"] == f"redelivery of {seq} by {held['who']}"
     strange = happy("mail", "redeliver", "lists/999", house.data)
     assert (strange.exit_code, "there is no seq 999" in strange.stderr) == (1, True)
+    assert happy("mail", "hold", row["id"], house.data).exit_code == 0
     house.stop()
     assert row["id"] not in happy("mail", "dead", "lists", "--config", house.config).stdout
+    kept = happy("mail", "redeliver", row["id"], house.data)
+    assert (kept.exit_code, "release it first" in kept.stderr) == (1, True), kept.stderr
+    stopped = happy("mail", "release", row["id"], house.data)
+    assert (stopped.exit_code, "start it first" in stopped.stderr) == (1, True), stopped.stderr
+
+
+def test_a_letter_that_a_handler_failed_on_goes_back_to_who_sent_it(container, sink):
+    """Once, with a report and the reason; then it is no dead letter any more."""
+    config = DESK + f'[mail]\nsmarthost = "tcp:127.0.0.1:{sink.port}"\n'
+    house = container(config)
+    (house.folder / "desk.py").write_text(CODE.format(line="raise RuntimeError('broken')"))
+    house.start()
+    for sender in ("ann@x.example", ""):
+        envelope = ("--to", "help@app.example", "--from", sender or "<>")
+        swaks(house.port("lists", "smtp"), *envelope)
+    row, silent = lines(happy("mail", "dead", "lists", "--config", house.config))
+    to_nobody = happy("mail", "bounce", silent["id"], house.data)
+    assert (to_nobody.exit_code, "no return path" in to_nobody.stderr) == (1, True)
+    why = ("--reason", "no such desk")
+    done = happy("mail", "bounce", row["id"], "--config", house.config, *why)
+    assert done.exit_code == 0, done.stderr
+    ((reverse_path, recipients, report),) = sink.wait_for(1, b"no such desk")
+    assert (reverse_path, recipients) == ("", ("ann@x.example",))
+    assert b"Final-Recipient: rfc822; help@app.example" in report
+    again = happy("mail", "bounce", row["id"], house.data)
+    assert (again.exit_code, "no such desk" in again.stderr) == (1, True)
+    (row,) = lines(happy("mail", "dead", "lists", "--config", house.config))
+    assert row["id"] == silent["id"]
 
 
 def test_who_fails_for_good_is_seen_and_written_to_again(container, sink):

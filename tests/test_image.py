@@ -26,7 +26,7 @@ from happy.event import (
 from happy.image import Image, Kind
 from happy.journal.snapshot_format import Description, Section
 from happy.return_paths import ReturnPaths
-from happy.system_events import MailBounced
+from happy.system_events import MailBounced, MailHeld, MailReturned
 from happy.unacknowledged import copy_of
 from snapshot_kit import BEGIN_NS, STRANGE, Banking, Closed, Paid, Strange, told
 
@@ -60,12 +60,14 @@ events = st.one_of(
         st.integers(1, 20).map(lambda seq: PATHS.make((seq, 0), "example.org")),
     ),
     st.builds(MailBounced, st.integers(1, 20), st.just(0), hard=st.booleans()),
+    st.builds(MailHeld, st.integers(1, 20), st.none() | st.just(0)),
+    st.builds(MailReturned, st.integers(1, 20), st.just("a@x"), st.just(b"\r\n"), st.just(b"")),
     st.builds(
         Configured,
         st.just(b""),
         st.just(("example.org",)),
         st.integers(1, 3),
-        *[st.integers(0, 3)] * 3,
+        *[st.integers(0, 3)] * 4,
     ),
 )
 entries = st.lists(st.tuples(events, st.one_of(st.none(), st.text("kl", max_size=2))), max_size=30)

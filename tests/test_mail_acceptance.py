@@ -301,6 +301,12 @@ SHOWN = {
     "requests and mail stand in one order": [
         "test_end_to_end.test_the_journal_shows_web_and_mail_in_one_order",
     ],
+    "an operator lists, holds, returns and redelivers any mail by its place; each is an event": [
+        "test_cli_mail.test_the_queue_is_seen_and_hurried_and_given_up",
+        "test_cli_mail.test_a_letter_is_delivered_again_while_the_container_runs",
+        "test_cli_mail.test_a_letter_that_a_handler_failed_on_goes_back_to_who_sent_it",
+        "test_holds.test_an_image_has_what_is_held_and_goes_on_the_same",
+    ],
 }
 
 

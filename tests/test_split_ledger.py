@@ -10,7 +10,7 @@ from happy import App, Refused, event, every, handles, state
 from happy.app import definition_of
 from happy.apply import Machine
 from happy.codec import encode
-from happy.effects import Outbox, SendMail
+from happy.effects import Outbox, SendMail, Timer
 from happy.event import (
     Configured,
     Entry,
@@ -30,7 +30,13 @@ from happy.return_paths import ReturnPaths
 from happy.split.ledger import Ledger, Replayed, Watcher, ready_of
 from happy.split.outcome_frame import OutcomeFrame, Verdict, decode_outcomes
 from happy.split.replies import ToldFailure, encode_each, resolve
-from happy.system_events import MailBounced, MailUnsuppressed
+from happy.system_events import (
+    MailBounced,
+    MailHeld,
+    MailReleased,
+    MailReturned,
+    MailUnsuppressed,
+)
 from happy.unacknowledged import copy_of
 
 
@@ -103,11 +109,14 @@ EVENTS = st.one_of(
     st.builds(sent_under_our_path, seqs),
     st.builds(MailBounced, seqs, st.just(0), status=st.just("5.1.1"), hard=st.booleans()),
     st.builds(MailUnsuppressed, st.just("A@x")),
+    st.builds(MailHeld, seqs, st.none() | st.integers(0, 1), st.just("root")),
+    st.builds(MailReleased, seqs, st.none() | st.integers(0, 1)),
+    st.builds(MailReturned, seqs, st.just("a@x"), st.just(b"\r\n"), st.just(b"")),
     st.builds(
         MailDelayed, seqs, st.integers(0, 1), st.just("a@x"), st.just(1), st.integers(10, 12)
     ),
     st.builds(
-        Configured, st.just(b""), st.just(("x",)), st.integers(1, 3), *[st.integers(1, 3)] * 3
+        Configured, st.just(b""), st.just(("x",)), st.integers(1, 3), *[st.integers(1, 3)] * 4
     ),
     st.builds(
         mail,
@@ -139,6 +148,10 @@ def told(it):
         it.unacknowledged.digest(),
         list(it.bounces),
         it.bounces.digest(),
+        list(it.holds),
+        it.holds.digest(),
+        it.outbox.held,
+        [it.outbox.count(kind) for kind in (SendMail, Timer)],
         it.seq,
         it.failed,
     )

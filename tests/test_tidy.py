@@ -33,6 +33,7 @@ FLOORS = {
         "bulk", "digest", "index", "lookup", "marks", "outcomes", "put", "table", "undo",
         "older_image", "untracked",
         "message", "mime", "text", "dsn", "auto_reply", "trace", "bounces", "return_paths",
+        "holds",
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "unacknowledged", "items", "schema", "journal.snapshot_format",
         "bench.figures", "bench.model",

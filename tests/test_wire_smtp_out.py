@@ -26,7 +26,9 @@ from twisted.python.failure import Failure
 from happy.effects import Outbox, Owed, SendMail
 from happy.errors import Busy, HandlerFailed, NoRoom
 from happy.event import Blob, MailDelayed, MailFailed, MailSending, MailSent
+from happy.holds import Holds
 from happy.limits import Limits
+from happy.system_events import MailHeld, MailReleased
 from happy.wire.next_hop import Smarthost
 from happy.wire.smtp_out import MailOut
 
@@ -114,6 +116,8 @@ class House:
         self.events = []
         self.errors = deque()
         self.errors_begun = deque()
+        self.outbox = Outbox()
+        self.holds = Holds()
         self.runner = self.make_runner(**limits)
 
     def make_runner(self, endpoint="self", sign=None, **limits):
@@ -123,6 +127,7 @@ class House:
             submit=self.submit,
             open_blob=None,
             key_of=lambda effect_id: "key-{}-{}".format(*effect_id),
+            owed_now=self.owed_now,
             limits=Limits(**limits),
             identity="happy.example",
             clock=self.clock,
@@ -130,6 +135,9 @@ class House:
             chance=random.Random(7),
             sign=sign,
         )
+
+    def owed_now(self, effect_id):
+        return self.outbox.get(effect_id)
 
     def time_ns(self):
         return int(self.clock.seconds() * NS)
@@ -143,27 +151,47 @@ class House:
             if self.errors_begun:
                 return fail(self.errors_begun.popleft())
             self.begun.append(event)
-            return succeed(None)
-        if self.errors:
-            return fail(self.errors.popleft())
-        self.events.append(event)
+        else:
+            if self.errors:
+                return fail(self.errors.popleft())
+            self.events.append(event)
+        self.outbox.settle(event)
         return succeed(None)
 
     def connect(self, factory):
         if self.refuse:
             return fail(ConnectError())
         if self.hold:
-            self.connecting.append(Deferred())
-            return self.connecting[-1]
+            self.connecting.append((Deferred(), factory))
+            return self.connecting[-1][0]
         self.lines.append(Line(self, factory.buildProtocol(None)))
         return succeed(self.lines[-1].client)
+
+    def go_on(self):
+        """Let what waits for a connection have it."""
+        self.hold = False
+        for connecting, factory in self.connecting:
+            self.connect(factory).chainDeferred(connecting)
+
+    def say(self, event):
+        """Take in what an operator says of a message; perform what is due then."""
+        if isinstance(event, MailFailed):
+            self.outbox.settle(event)
+        else:
+            self.holds.owe(event, 99, self.time_ns(), self.outbox)
+        for owed in self.outbox.due(self.time_ns()):
+            self.runner.perform(owed)
 
     def owe(self, seq, recipient="bob@x.example", attempts=0, since_s=None, header=HEADER):
         since_ns = self.time_ns() if since_s is None else since_s * NS
         mail = evolve(MAIL, recipient=recipient, header=header)
         owed = Owed((seq, 0), mail, since_ns, self.time_ns(), attempts)
-        self.runner.perform(owed)
+        self.perform(owed)
         return owed
+
+    def perform(self, owed):
+        self.outbox.owe(owed)
+        self.runner.perform(owed)
 
     def pump(self):
         while sum(line.pump() for line in self.lines):
@@ -313,21 +341,54 @@ def test_the_same_bytes_go_out_at_every_attempt():
     house.answers["DOT"] = ["drop", "250 ok"]
     owed = house.owe(3)
     house.pump()
-    house.runner.perform(evolve(owed, attempts=1))
+    house.perform(evolve(owed, attempts=1))
     house.pump()
     assert len(house.taken) == 2
     assert house.taken[0] == house.taken[1]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [MailHeld(2, 0), MailFailed(2, 0, "bob@x.example")],
+    ids=lambda said: type(said).__name__,
+)
+def test_what_is_held_or_given_up_while_it_waits_its_turn_is_not_sent(said):
+    """An operator is quicker than a queue: what was said before a message's turn came counts."""
+    house = House(outbox_deliveries_max=1)
+    house.owe(1)
+    house.owe(2)
+    house.say(said)
+    house.pump()
+    assert [begun.event_seq for begun in house.begun] == [1]
+    assert len(house.taken) == 1
+
+
+def test_what_is_held_while_its_server_is_reached_is_not_sent():
+    """The place of both events in the order decides; the connection serves the next message."""
+    house = House(outbox_deliveries_max=1)
+    house.hold = True
+    house.owe(1)
+    house.owe(2)
+    house.say(MailHeld(1, 0))
+    house.go_on()
+    house.pump()
+    assert [end.event_seq for end in house.events] == [2]
+    assert house.outbox.get((1, 0)).state == "held"
+    house.say(MailReleased(1, 0))
+    house.pump()
+    assert [end.event_seq for end in house.events] == [2, 1]
 
 
 def test_a_message_that_is_handed_out_twice_is_sent_once():
     """While it waits for its turn or is on its way, an operator's hurry makes no second copy."""
     house = House(outbox_deliveries_max=1)
     for _ in range(2):
-        first, second = house.owe(1), house.owe(2)
+        house.owe(1)
+        house.owe(2)
     house.pump()
     assert len(house.taken) == 2
-    house.runner.perform(first)
-    house.runner.perform(second)
+    house.owe(1)
+    house.owe(2)
     house.pump()
     assert len(house.taken) == 4
 
@@ -382,7 +443,7 @@ def test_an_attempt_whose_end_is_not_known_stays_ambiguous(before, word, kind):
     """Also after a crash in its middle: whatever comes later says that it may be a second copy."""
     house = House()
     house.answers["DOT"] = [word]
-    house.runner.perform(Owed((3, 0), MAIL, house.time_ns(), 0, 1, **before))
+    house.perform(Owed((3, 0), MAIL, house.time_ns(), 0, 1, **before))
     house.pump()
     (event,) = house.events
     assert isinstance(event, kind)
@@ -397,7 +458,7 @@ def test_a_message_without_id_and_date_gets_them_the_same_at_each_attempt():
     mail = evolve(MAIL, header=b"Subject: hello\r\n\r\n")
     owed = Owed((3, 1), mail, 1_700_000_000 * NS, 0)
     for attempts in range(2):
-        house.runner.perform(evolve(owed, attempts=attempts))
+        house.perform(evolve(owed, attempts=attempts))
         house.pump()
     first, second = (message for _, message in house.taken)
     assert first == second
@@ -428,7 +489,7 @@ def test_a_message_is_tried_for_five_days_through_any_restarts(restarts_every):
     house.answers["RCPT"] = ["450 4.2.1 later"]
     first = Owed((3, 0), MAIL, house.time_ns(), house.time_ns())
     told, moments = [], []
-    outbox = Outbox()
+    outbox = house.outbox
     outbox.owe(first)
     while len(outbox):
         house.clock.advance((outbox.next_due_ns() - house.time_ns()) / NS + 0.001)
@@ -438,13 +499,11 @@ def test_a_message_is_tried_for_five_days_through_any_restarts(restarts_every):
         house.pump()
         told += [house.begun.pop(), house.events.pop()]
         if restarts_every and len(moments) % restarts_every == 0:
-            outbox, house.runner = Outbox(), house.make_runner()
+            outbox = house.outbox = Outbox()
+            house.runner = house.make_runner()
             outbox.owe(first)
             for event in told:
                 outbox.settle(event)
-        else:
-            outbox.settle(told[-2])
-            outbox.settle(told[-1])
     pauses_s = [b - a for a, b in pairwise(moments)]
     assert 225 <= pauses_s[0] <= 301
     assert 3_000 <= min(pauses_s[5:]) <= max(pauses_s[5:]) <= 4_001
@@ -625,7 +684,10 @@ def test_large_and_small_mail_over_loopback():
     large = b"".join(b".%d\r\n" % n for n in range(400_000))
     ends, all_in = [], Deferred()
 
+    outbox = Outbox()
+
     def submit(event):
+        outbox.settle(event)
         if not isinstance(event, MailSending):
             ends.append(event)
         if len(ends) == 20:
@@ -638,6 +700,7 @@ def test_large_and_small_mail_over_loopback():
         submit=submit,
         open_blob=lambda blob: io.BytesIO(large),
         key_of=str,
+        owed_now=outbox.get,
         limits=Limits(outbox_deliveries_max=3),
         identity="happy.example",
         clock=reactor,
@@ -646,7 +709,9 @@ def test_large_and_small_mail_over_loopback():
     )
     for n in range(20):
         content = Blob("00", len(large)) if n in (4, 9) else b".%d\r\n.\r\n" % n
-        out.perform(Owed((n, 0), evolve(MAIL, content=content), 0, 0))
+        owed = Owed((n, 0), evolve(MAIL, content=content), 0, 0)
+        outbox.owe(owed)
+        out.perform(owed)
     run(all_in)
     run(out.stop())
     run(port.stopListening())

@@ -16,6 +16,10 @@ class NoAnswer(Exception):
     """Nobody answers on the control socket; the message says why."""
 
 
+class NotRunning(NoAnswer):
+    """There is no container."""
+
+
 def ask(data: Path, command: bytes) -> bytes:
     """Return the container's answer, a line of JSON; ``NoAnswer`` when there is none."""
     from happy.control import SOCKET_NAME  # noqa: PLC0415 - nobody else needs Twisted
@@ -30,7 +34,7 @@ def ask(data: Path, command: bytes) -> bytes:
             with asking.makefile("rb") as answering:
                 return answering.readline(_ANSWER_BYTES_MAX)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoAnswer("no container runs here") from None
+        raise NotRunning("no container runs here") from None
     except TimeoutError:
         raise NoAnswer(f"the container did not answer within {_TIMEOUT_S} s") from None
     except OSError as error:

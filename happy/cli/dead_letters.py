@@ -10,12 +10,13 @@ from happy.cli.output import rfc3339
 from happy.cli.replaying import Replay
 from happy.config import AppConfig
 from happy.event import Entry, FailedOutcome, Mail
+from happy.mail_again import again_of
 
 
-def dead_letters(journal: Path, app: AppConfig, again_mark: str) -> Iterator[dict[str, Any]]:
-    """Replay, and yield the mails whose handlers failed and that were not delivered again.
+def dead_letters(journal: Path, app: AppConfig) -> Iterator[dict[str, Any]]:
+    """Replay, and yield the mails whose handlers failed and that wait for somebody to look.
 
-    ``again_mark`` is what the source of a redelivery begins with; the seq it is of follows.
+    That is neither those that were handled again nor those that are held or were returned.
     """
     found: dict[int, dict[str, Any]] = {}
     replay = Replay(journal, app.definition)
@@ -24,12 +25,11 @@ def dead_letters(journal: Path, app: AppConfig, again_mark: str) -> Iterator[dic
             (outcome,) = replay.machine.apply([entry])
             if not isinstance(entry.event, Mail):
                 continue
-            again = entry.source.removeprefix(again_mark)
-            if again != entry.source and again.isdecimal():
-                found.pop(int(again), None)
+            found.pop(again_of(entry.source) or 0, None)
             if isinstance(outcome, FailedOutcome):
                 found[entry.seq] = _row(app.name, entry, entry.event, outcome)
-    yield from found.values()
+    left_alone = replay.machine.holds.why_left_alone
+    yield from (row for seq, row in found.items() if left_alone(seq) is None)
 
 
 def _row(name: str, entry: Entry, came: Mail, outcome: FailedOutcome) -> dict[str, Any]:

@@ -128,6 +128,8 @@ class Ready:
     """The messages whose 250 may not have been read: place, copy and moment."""
     bounces: tuple[tuple[str, Any, tuple[Any, ...]], ...]
     """What is remembered of mail that was sent, and of addresses where it failed."""
+    holds: tuple[tuple[str, int, tuple[Any, ...]], ...]
+    """What an operator has said of mail that came."""
     agreed: DigestMark | None
     mark: DigestMark | None
     """The digest mark of all this, when a divergence was accepted."""

@@ -23,6 +23,7 @@ from happy.bounces import Bounces
 from happy.effects import Outbox
 from happy.errors import CoreLost, Corrupt, DefinitionError, HappyError
 from happy.event import Configured, Entry, Outcome, Waiting
+from happy.holds import Holds
 from happy.inline_core import Events, Query
 from happy.journal.appender import Appender
 from happy.journal.disk import Disk
@@ -145,6 +146,11 @@ class ProcessCore:
     def bounces(self) -> Bounces:
         """See ``Core``."""
         return self.ledger.bounces
+
+    @property
+    def holds(self) -> Holds:
+        """See ``Core``."""
+        return self.ledger.holds
 
     @property
     def seq(self) -> int:

@@ -26,6 +26,7 @@ from happy.event import (
     Scheduled,
     ScheduleFired,
 )
+from happy.holds import Holds
 from happy.keys import Keys, Remembered
 from happy.marks import DigestMark
 from happy.return_paths import ReturnPaths
@@ -45,6 +46,7 @@ class Ledger:
         self.keys = Keys(self.configured.keys_remembered_max)
         self.unacknowledged = Unacknowledged()
         self.bounces = Bounces(ReturnPaths.of(journal_id))
+        self.holds = Holds()
         self.seq = 0
         self.failed = 0
 
@@ -70,6 +72,10 @@ class Ledger:
         self.bounces.clear()
         for item in ready.bounces:
             self.bounces.put_back(*item)
+        self.holds.configure(ready.configured)
+        self.holds.clear()
+        for item in ready.holds:
+            self.holds.put_back(*item)
         now = {owed.id: owed for owed in ready.owed}
         gone = [owed.id for owed in self.outbox if owed.id not in now]
         self._owe({**dict.fromkeys(gone), **now})
@@ -101,6 +107,7 @@ class Ledger:
                 self.configured = entry.event
                 self.keys.remembered_max = entry.event.keys_remembered_max
                 self.bounces.configure(entry.event)
+                self.holds.configure(entry.event)
             case Mail():
                 self.unacknowledged.forget(entry.event.acknowledged)
                 if not isinstance(outcome, RefusedOutcome):
@@ -113,6 +120,7 @@ class Ledger:
                 self.schedules.fire(entry.event)
             case _:
                 self.bounces.take(entry.event, entry.time_ns)
+                self.holds.take(entry.event, entry.seq, entry.time_ns)
 
     def _owe(self, debts: dict[tuple[int, int], Owed | None]) -> None:
         for effect_id in sorted(debts):
@@ -152,6 +160,7 @@ def ready_of(
         untold=tuple(untold),
         unacknowledged=tuple(machine.unacknowledged),
         bounces=tuple(machine.bounces),
+        holds=tuple(machine.holds),
         agreed=machine.agreed,
         mark=mark,
         accepted=replayed.accepted,

@@ -44,6 +44,10 @@ class Chance(Protocol):
         """Return a float in [0, 1)."""
 
 
+OwedNow = Callable[[EffectId], Owed | None]
+"""What has become of a debt by now; None when it is owed no more."""
+
+
 class _Attempt:
     """One attempt to send a message, which is in the journal before the message is on its way."""
 
@@ -52,17 +56,22 @@ class _Attempt:
         self.number = owed.attempts + owed.sending + 1
         self.is_void = False
         """Whether it could not be noted, and so was not made."""
+        self.came_too_late = False
+        """Whether it is void for what an operator said of the message meanwhile."""
         self._ends = ends
         self._noted = False
 
-    async def begin(self) -> bool:
-        """Note it, once; say whether it may be made."""
+    async def begin(self, owed_now: OwedNow) -> bool:
+        """Note it, once; say whether it may be made: not when it is held by then, or given up."""
         mail = self.owed.effect
         assert isinstance(mail, SendMail)
         if not self._noted:
             event = MailSending(*self.owed.id, mail.recipient, self.number)
-            self._noted = await self._ends.hand_in(event)
+            noted = await self._ends.hand_in(event)
+            owed = owed_now(self.owed.id)
+            self._noted = noted and owed is not None and owed.sending
             self.is_void = not self._noted
+            self.came_too_late = noted and self.is_void
         return self._noted
 
 
@@ -73,7 +82,7 @@ class MailOut:
     mail, None when there is none: then mail stays owed. ``identity`` is the host name to greet
     with; ``sign`` returns the fields to put before a message, if it is not None; ``key_of``
     gives the stable name of an effect; ``time_ns`` is the clock of the stream.
-    ``suppression_of`` says why an address is not written to.
+    ``owed_now`` tells a debt as it is, ``suppression_of`` why an address is not written to.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the world that a test replaces
@@ -84,6 +93,7 @@ class MailOut:
         submit: Submit,
         open_blob: Callable[[Blob], BlobReader],
         key_of: Callable[[EffectId], str],
+        owed_now: OwedNow,
         limits: Limits,
         identity: str,
         clock: IReactorTime,
@@ -96,6 +106,7 @@ class MailOut:
         self._hops = hops
         self._open_blob = open_blob
         self._key_of = key_of
+        self._owed_now = owed_now
         self._limits = limits
         self._identity = identity
         self._clock = clock
@@ -152,14 +163,24 @@ class MailOut:
         try:
             while (owed := await queue.take(taken)) is not None:
                 taken += 1
+                if not self._is_to_be_sent(owed.id):
+                    self._in_hand.discard(owed.id)
+                    continue
                 attempt = _Attempt(self._ends, owed)
                 client, result = await self._send(client, attempt, queue.name)
                 queue.worked(not isinstance(result, Transient) or result.begun)
                 # Only then the next: so few ends at a time can be lost in a crash.
                 await self._report(attempt, result, "" if client is None else f" {client.over}")
                 self._in_hand.discard(owed.id)
+                if attempt.came_too_late and self._is_to_be_sent(owed.id):
+                    self.perform(owed)  # it was released meanwhile, and handed out in vain
         finally:
             await self._part(client)
+
+    def _is_to_be_sent(self, effect_id: EffectId) -> bool:
+        """Say whether a message is still owed, and nobody holds it."""
+        owed = self._owed_now(effect_id)
+        return owed is not None and owed.hold is None
 
     async def _send(
         self, client: SmtpClient | None, attempt: _Attempt, destination: str
@@ -204,8 +225,8 @@ class MailOut:
                 mail = evolve(mail, header=await self._sign(mail) + mail.header)
             except OSError as error:
                 return _not_begun(f"4.3.0 the message cannot be read: {error}")
-        if not await attempt.begin():
-            return _not_begun("the attempt could not be noted in the journal")
+        if not await attempt.begin(self._owed_now):
+            return Transient("the attempt could not be noted in the journal", begun=True)
         return await client.deliver(mail)
 
     async def _connect(self, hop: Hop, *, secret: bool) -> SmtpClient:
