@@ -116,12 +116,15 @@ class handles:  # noqa: N801 - reads as a decorator
         if not event_types:
             raise DefinitionError("@handles() needs an event type, as in @handles(Next)")
         for event_type in event_types:
+            given: object = event_type
+            if not isinstance(given, type):  # @handles without parentheses
+                raise DefinitionError(f"{given!r}: say which event, as in @handles(Next)")
             event_meta(event_type)
         self.event_types = event_types
 
     def __call__(self, function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
         plain = function.__func__ if isinstance(function, staticmethod) else function
-        check_handler(plain)
+        check_handler(plain, "state", "event", "context")
         others = getattr(plain, "__happy_handles__", ())
         _mark(plain, "__happy_handles__", (*others, *self.event_types))
         return staticmethod(plain)
@@ -133,7 +136,7 @@ def query(function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
     Doors call it with ``await self.ask(self.name, ...)``.
     """
     plain = function.__func__ if isinstance(function, staticmethod) else function
-    check_handler(plain)
+    check_handler(plain, "state", more=True)
     _mark(plain, "__happy_query__", True)
     return staticmethod(plain)
 

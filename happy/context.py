@@ -24,8 +24,8 @@ class Context:
     backwards), ``random`` a ``random.Random`` that draws the same on every replay.
     ``settings`` and ``domains`` are what the configuration said when the event came.
     ``recipient`` is the address that a mail route matched.
-    ``due`` is the moment that a timer or schedule was to bring the event, never after ``time``
-    but for a clock that was set back; None for an event that came by itself.
+    ``due`` is the moment at which a timer or schedule was to bring the event, None for an event
+    that came by itself. It is never later than ``time``, unless the clock was set back.
     """
 
     __slots__ = (
@@ -139,6 +139,8 @@ class Context:
         happy's own at the first of ``domains``, another for each recipient, and what comes back
         there arrives as ``MailBounced``; without domains that is a ``ValueError``.
         """
+        if not isinstance(header, bytes):
+            raise TypeError(f"a header is bytes, as compose makes it, not {type(header).__name__}")
         to = (recipients,) if isinstance(recipients, str) else tuple(recipients)
         for address in (*to, reverse_path) if reverse_path else to:
             if not _ADDRESS.fullmatch(address) or not address.isprintable():

@@ -1,8 +1,8 @@
 """The image of a machine: all that history has made of it, as blocks of a snapshot, and back.
 
-What history determines is listed here once. What is added to the machine, and is not a function
-of what is here already, is added to ``_PARTS``; an image that was written before it was has
-no such section, and leaves it as it is in a new machine.
+What history determines is listed here once, in ``_PARTS``. Whoever adds to the machine something
+that does not follow from what is listed adds it there, too. An older image does not have that
+section; then that part of the machine is as it is in a new one.
 """
 
 from __future__ import annotations

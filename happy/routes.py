@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -86,8 +86,11 @@ class MailRoutes:
 
         def declare(handler: Any) -> Any:
             plain = handler.__func__ if isinstance(handler, staticmethod) else handler
-            check_handler(plain)
+            captured = _CAPTURE.findall(pattern)
+            check_handler(plain, "state", "mail", "context", named=captured)
             condition = when.__func__ if isinstance(when, staticmethod) else when
+            if condition is not None:
+                check_handler(condition, "state", named=captured)
             self._routes.append(_Route(pattern, local, domain, plain, condition))
             return staticmethod(plain)
 
@@ -125,13 +128,29 @@ class MailRoutes:
             handler(state, mail, context, **captures)
 
 
-def check_handler(function: Callable[..., Any]) -> None:
-    """Raise ``DefinitionError`` for a function that would not run when it is called."""
+def check_handler(
+    function: Callable[..., Any], *arguments: str, named: Iterable[str] = (), more: bool = False
+) -> None:
+    """Raise ``DefinitionError`` for a function that would not run when it is called.
+
+    It is called with ``arguments`` in this order and with those that are ``named``; with
+    ``more``, whoever calls it has others to give.
+    """
+    name = function.__qualname__
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise DefinitionError(
-            f"{function.__qualname__}: handlers and queries run at once, without await or "
+            f"{name}: handlers and queries run at once, without await or "
             "yield; what takes time is owed through the context, or done in a door"
         )
+    called = ", ".join([*arguments, *named])
+    signature = inspect.signature(function)
+    if next(iter(signature.parameters), "") == "self":
+        raise DefinitionError(f"{name}: it is a function of the state, ({called}), without self")
+    try:
+        bind = signature.bind_partial if more else signature.bind
+        bind(*arguments, **dict.fromkeys(named))
+    except TypeError as error:
+        raise DefinitionError(f"{name}: it is called as ({called}): {error}") from None
 
 
 def _compiled(pattern: str) -> tuple[str, re.Pattern[str], re.Pattern[str] | None]:

@@ -82,7 +82,7 @@ class every:  # noqa: N801 - a decorator
 
     def __call__(self, function: Callable[P, R] | staticmethod[P, R]) -> staticmethod[P, R]:
         plain: Any = function.__func__ if isinstance(function, staticmethod) else function
-        check_handler(plain)
+        check_handler(plain, "state", "event", "context")
         setattr(plain, _DECLARED, (self._declared, *getattr(plain, _DECLARED, ())))
         return staticmethod(plain)
 

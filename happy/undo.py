@@ -1,13 +1,16 @@
 """Taking back what a handler did to a state; and the state's digest, kept up meanwhile.
 
-Saving reads the root's fields into a tuple and notes how long the log of the tables is; both
-cost per event, not per assignment and not per row. Committing does nothing but take away the
-marks of deleted rows: the log goes on over many events, and is what the digest is brought up to
-date from - at once for all of them, so that a row changed a hundred times is hashed once. When it
-has grown long, what each row was at first is gathered from it, and what it was in between let go.
-The digest is not brought up to date for all of them in one turn: a row costs some microseconds, far
-apart in memory as the rows are, and who waits for an event waits for that. Those that changed first
-are hashed as others come, so that there are never many when a digest is asked for.
+Saving reads the root's fields into a tuple and notes how long the log of the tables is. That
+costs something per event, and nothing per assignment or per row. Committing only takes away the
+marks of deleted rows.
+
+The log goes on over many events, and the digest is brought up to date from it, for all of them at
+once: a row that changed a hundred times is hashed once. When the log has grown long, it is
+gathered: of each row that changed we keep what it was at first, and forget what it was in between.
+
+Hashing a row takes some microseconds, for rows lie far apart in memory, and whoever waits for an
+event would wait for all of them. So the rows that changed first are hashed a few at a time, as
+others come, and never many are left when a digest is asked for.
 """
 
 from __future__ import annotations

@@ -224,6 +224,21 @@ def test_handlers_and_queries_run_at_once():
             query(staticmethod(wrong))
 
 
+def test_handlers_and_queries_that_cannot_be_called_are_refused():
+    """With what they will be called with; who writes self hears that there is none."""
+    for wrong in (lambda state, event: None, lambda state, event, context, more: None):
+        with pytest.raises(DefinitionError, match=r"called as \(state, event, context\): "):
+            handles(Add)(wrong)
+    with pytest.raises(DefinitionError, match=r"\(state, event, context\), without self"):
+        handles(Add)(lambda self, event, context: None)
+    with pytest.raises(DefinitionError, match=r"\(state\), without self"):
+        query(lambda self, count: None)
+    with pytest.raises(DefinitionError, match=r"called as \(state\): "):
+        query(lambda: None)
+    with pytest.raises(DefinitionError, match=r"say which event, as in @handles\(Next\)"):
+        handles(lambda state, event, context: None)
+
+
 # --- instances ---------------------------------------------------------------------------------
 
 

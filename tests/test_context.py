@@ -117,6 +117,12 @@ def test_an_address_that_would_break_the_envelope_is_refused(context, wrong):
 # --- calls and timers --------------------------------------------------------------------------
 
 
+def test_a_header_that_is_text_is_an_error_at_once(context):
+    """It would be found only when the mail is sent, long after the event."""
+    with pytest.raises(TypeError, match="a header is bytes"):
+        context.mail("ann@x.example", "Subject: x\r\n\r\n", reverse_path="")
+
+
 def test_a_call_is_owed(context):
     """A call keeps its method, body, headers and tag, and is due at once."""
     context.call("POST", "https://x.example/", b"body", headers=[("A", "b")], tag="t")

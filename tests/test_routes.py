@@ -16,6 +16,14 @@ from happy.routes import MailRoutes
 STATE = SimpleNamespace(lists={"dev", "ops"})
 
 
+def take(state, mail, context, **captures):
+    """Handle whatever was captured."""
+
+
+def take_too(state, mail, context, **captures):
+    """Another one."""
+
+
 def routes_of(*patterns):
     """Return routes whose handlers are told apart by their pattern."""
     routes = MailRoutes()
@@ -68,10 +76,10 @@ def test_letters_of_a_pattern_stand_for_themselves(local):
 def test_when_decides_and_the_next_is_tried():
     """``when`` is asked with state and captures; its no leads to the next pattern."""
     routes = MailRoutes()
-    routes.to("<list>@", when=staticmethod(lambda state, list: list in state.lists))(print)  # noqa: A006
-    routes.to("ann@")(repr)
-    assert routes.find(STATE, "dev") == (print, {"list": "dev"})
-    assert routes.find(STATE, "ann") == (repr, {})
+    routes.to("<list>@", when=staticmethod(lambda state, list: list in state.lists))(take)  # noqa: A006
+    routes.to("ann@")(take_too)
+    assert routes.find(STATE, "dev") == (take, {"list": "dev"})
+    assert routes.find(STATE, "ann") == (take_too, {})
     assert not routes.knows(STATE, "bob")
     assert routes.knows(SimpleNamespace(lists={"bob"}), "bob")
 
@@ -126,9 +134,9 @@ def test_a_pattern_with_something_left_is_taken(earlier, later):
 def test_a_route_with_a_condition_leaves_something():
     """``when`` may say no."""
     routes = MailRoutes()
-    routes.to("<anybody>@", when=lambda state, anybody: False)(print)
-    routes.to("info@")(repr)
-    assert routes.find(STATE, "info") == (repr, {})
+    routes.to("<anybody>@", when=lambda state, anybody: False)(take)
+    routes.to("info@")(take_too)
+    assert routes.find(STATE, "info") == (take_too, {})
 
 
 @pytest.mark.parametrize(
@@ -213,3 +221,18 @@ def test_a_hostile_local_part_costs_little():
     began = time.process_time()
     assert found(routes, "-" * 256) is None
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("handler", "when"),
+    [
+        (lambda state, mail: None, None),
+        (lambda state, mail, context: None, None),
+        (lambda state, mail, context, other: None, None),
+        (take, lambda state: True),
+    ],
+)
+def test_what_cannot_be_called_with_the_captures_is_refused(handler, when):
+    """It is told with the arguments that there will be, not when the first mail comes."""
+    with pytest.raises(DefinitionError, match=r"it is called as \(state, .*box\): "):
+        MailRoutes().to("<box>@", when=when)(handler)

@@ -33,7 +33,7 @@ CLIENTS_PREDICTED: Final = 256
 @click.argument("directory", metavar="[DIR]", default=".",
                 type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1, 600),
-              help="About how long all of it takes.")  # fmt: skip
+              help="About how long is measured; starting and checking are on top.")  # fmt: skip
 @json_option
 def bench(directory: Path, seconds: float, as_json: bool) -> None:
     """Measure how fast happy is on this machine, with its data on the disk of DIR.
