@@ -31,7 +31,7 @@ settings.load_profile("patient")
 
 CI = bool(os.environ.get("CI"))
 START_S_MAX = 60
-STOP_S_MAX = 30
+STOP_S_MAX = 60
 TWISTD = Path(sys.executable).with_name("twistd")
 
 
@@ -105,6 +105,16 @@ class Container:
                     self._served = True
                     serving.set()
         serving.set()
+
+    def fail_to_start(self) -> str:
+        """Start it when it must not come up; return the one sentence it ends with."""
+        self.lines.clear()
+        assert self.launch().wait(STOP_S_MAX) == 1
+        said = "\n".join(self.read_all())
+        assert "Traceback" not in said
+        told = [line for line in self.lines if "#info]" not in line and "[-]" not in line]
+        assert len(told) == 1, said
+        return told[0].rpartition("#critical] ")[2]
 
     def read_all(self) -> list[str]:
         """Wait until a process that has ended has no more to say; return all lines."""

@@ -104,7 +104,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={NAME}"]
     command += ["-addext", "basicConstraints=critical,CA:FALSE"]
     command += ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", key, "-out", certificate]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
     return key, certificate
 
 
@@ -169,7 +169,7 @@ class Site:
             command += ["--connect-to", f"{NAME}:{public}:127.0.0.1:{ours}"]
         # Expect: curl would ask first, and the answer would have two heads.
         command += ["--header", "Expect:", *arguments]
-        said = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        said = subprocess.run(command, capture_output=True, timeout=60, check=False)
         assert said.returncode == 0, said.stderr
         return said.stdout
 

@@ -59,7 +59,7 @@ def swaks(port: int, *arguments: str, stranger: bool = False, ok: bool = True) -
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=40,
+        timeout=60,
         check=False,
     )
     assert (done.returncode == 0) is ok, done.stdout + done.stderr

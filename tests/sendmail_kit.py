@@ -67,7 +67,7 @@ class Sendmail:
             input=said,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
             env=self.environment,
             cwd=self.folder,

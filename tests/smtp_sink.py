@@ -7,7 +7,7 @@ import socketserver
 import threading
 import time
 
-WAIT_S_MAX = 30
+WAIT_S_MAX = 60
 
 
 class _Session(socketserver.StreamRequestHandler):

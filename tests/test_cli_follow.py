@@ -140,12 +140,12 @@ def test_follow_ends_quietly(tmp_path):
         write(tmp_path, [[Note("five")]], at=BEGUN)
         assert [*shown, json.loads(showing.stdout.readline())["seq"]] == [1, 2, 3, 4, 5]
         showing.send_signal(signal.SIGINT)
-        assert showing.wait(30) == 0
+        assert showing.wait(60) == 0
         assert showing.stderr.read() == b""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as showing:
         os.read(showing.stdout.fileno(), 10)
         showing.stdout.close()
-        assert showing.wait(30) in {0, 1}
+        assert showing.wait(60) in {0, 1}
         assert showing.stderr.read() == b""
 
 

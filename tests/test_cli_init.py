@@ -82,7 +82,7 @@ def test_what_init_writes_serves_and_its_journal_can_be_read(tmp_path, container
     )
     (house.folder / "guestbook.py").write_text((tmp_path / "written" / "guestbook.py").read_text())
     house.start()
-    web = http.client.HTTPConnection("127.0.0.1", house.port("guestbook", "http"), timeout=30)
+    web = http.client.HTTPConnection("127.0.0.1", house.port("guestbook", "http"), timeout=60)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     web.request("POST", "/", "name=Ann&text=Hello", form)
     answer = web.getresponse()

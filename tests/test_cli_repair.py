@@ -294,7 +294,7 @@ def test_a_terminal_is_asked(old, new, answer, status):
             assert b"left out: seq 9 to 10" in said
             assert not new.exists()
             os.write(ours, answer.encode() + b"\n")
-            assert asking.wait(30) == status
+            assert asking.wait(60) == status
     finally:
         os.close(ours)
         os.close(its)

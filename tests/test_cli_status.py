@@ -57,7 +57,7 @@ def answering(tmp_path):
 
     yield answer
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     listening.close()
 
 

@@ -106,7 +106,7 @@ def apache():
             around.write_text(modules() + AROUND.format(folder=folder, **ports))
             command = [program, "-f", str(around)]
             tested = subprocess.run(
-                [*command, "-t"], capture_output=True, text=True, timeout=30, check=False
+                [*command, "-t"], capture_output=True, text=True, timeout=60, check=False
             )
             servers.enter_context(
                 running([*command, "-DFOREGROUND"], ports["https_port"], folder / "out.log")

@@ -80,7 +80,7 @@ def nginx():
             command = [need("nginx"), "-p", str(folder), "-c", str(around)]
             command += ["-e", str(folder / "error.log")]
             tested = subprocess.run(
-                [*command, "-t"], capture_output=True, text=True, timeout=30, check=False
+                [*command, "-t"], capture_output=True, text=True, timeout=60, check=False
             )
             servers.enter_context(running(command, https_port, folder / "out.log"))
             said = tested.stdout + tested.stderr + (folder / "error.log").read_text()

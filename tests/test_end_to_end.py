@@ -55,7 +55,7 @@ def house(container, sink):
 
 def request(house, app: str, method: str, path: str, **more):
     """Send one request; return its status, headers and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", house.port(app, "http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", house.port(app, "http"), timeout=60)
     connection.request(method, path, **more)
     answer = connection.getresponse()
     body = answer.read()
@@ -187,7 +187,7 @@ def test_mail_for_elsewhere_is_refused_at_rcpt(house):
 def test_a_hundred_unknown_verbs_end_the_session(house):
     """A peer that talks nonsense is told so a few times, and then 421 and goodbye."""
     with socket.create_connection(("127.0.0.1", house.port("lists", "smtp"))) as peer:
-        peer.settimeout(30)
+        peer.settimeout(60)
         assert peer.recv(1000).startswith(b"220 ")
         peer.sendall(b"EHLO client.example\r\n")
         for _ in range(100):
@@ -214,11 +214,11 @@ def test_a_huge_body_is_refused_without_being_read(house):
     before = memory_kib(house.process.pid)
     port = house.port("numbers", "http")
     head = b"POST /next HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
         peer.sendall(head)
         with peer.makefile("rb") as answer:
             assert answer.readline().startswith(b"HTTP/1.1 413 ")
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
         peer.sendall(head)
         sent = 0
         with contextlib.suppress(OSError):

@@ -214,7 +214,7 @@ def load(port, clients, total):
     ask = b"POST /next HTTP/1.1\r\nHost: numbers.example\r\nContent-Length: 0\r\n\r\n"
     with selectors.DefaultSelector() as answers:
         for _ in range(clients):
-            peer = socket.create_connection(("127.0.0.1", port), timeout=30)
+            peer = socket.create_connection(("127.0.0.1", port), timeout=60)
             answers.register(peer, selectors.EVENT_READ, bytearray())
             peer.sendall(ask)
         asked, taken = clients, []

@@ -629,7 +629,7 @@ def holder(tmp_path):
     yield process
     process.stdin.close()
     process.stdout.close()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
 def test_a_second_process_is_refused_by_name(holder, tmp_path):
@@ -657,7 +657,7 @@ def test_the_lock_holds_without_its_file(holder, tmp_path, content):
 def test_a_killed_process_holds_nothing(holder, tmp_path):
     """After kill -9 the next start takes the lock at once."""
     holder.kill()
-    holder.wait(timeout=10)
+    holder.wait(timeout=60)
     disk = FileDisk(tmp_path / "app")
     disk.lock()
     assert f"process {os.getpid()} on " in (tmp_path / "app" / LOCK).read_text()
@@ -837,6 +837,6 @@ def test_two_threads_write_to_two_files(file_disk):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert failures == []
     assert all(file_disk.read(n) == n[6:7].encode() * 100 for n in file_disk.names("inner"))

@@ -43,7 +43,7 @@ def deliver(port: int, number: int) -> str:
     content = b"Subject: %d\r\n\r\n%s\r\n" % (number, b"x" * (number * 997 % 70_000))
     while True:
         assert time.monotonic() < until, f"message {number} is not taken"
-        client = smtplib.SMTP(timeout=30)
+        client = smtplib.SMTP(timeout=60)
         try:
             client.connect("127.0.0.1", port)
             client.ehlo("client.example")

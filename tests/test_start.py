@@ -10,18 +10,6 @@ import pytest
 from conftest import NUMBERS
 
 
-def failed_start(house) -> str:
-    """Start a container that must not come up; return the sentence it ends with."""
-    process = house.launch()
-    assert process.wait(60) == 1
-    house._serving.wait(10)
-    said = [line for line in house.lines if "#info]" not in line and "[-]" not in line]
-    assert "Traceback" not in "\n".join(house.lines)
-    sentences = [line for line in said if "#critical]" not in line]
-    assert len(sentences) == 1, house.lines
-    return sentences[0]
-
-
 def left_behind(house) -> list[str]:
     return sorted(p.name for p in house.folder.iterdir() if p != house.config)
 
@@ -30,7 +18,7 @@ def test_a_missing_file(container):
     """A configuration that is not there is named."""
     house = container()
     house.config.unlink()
-    assert f"{house.config}: " in failed_start(house)
+    assert f"{house.config}: " in house.fail_to_start()
     assert left_behind(house) == []
 
 
@@ -39,7 +27,7 @@ def test_a_directory_in_place_of_the_file(container):
     house = container()
     house.config.unlink()
     house.config.mkdir()
-    assert "directory" in failed_start(house)
+    assert "directory" in house.fail_to_start()
     assert left_behind(house) == []
 
 
@@ -57,7 +45,7 @@ def test_a_key_that_is_wrong_is_named_with_its_line(container, line, complaint):
     config = NUMBERS.replace("[log]", f"{line}\n[log]")
     house = container(config)
     number = config.splitlines().index(line) + 1
-    sentence = failed_start(house)
+    sentence = house.fail_to_start()
     assert sentence.startswith(f"{house.config}:{number}: ")
     assert complaint in sentence
     assert left_behind(house) == []
@@ -66,7 +54,7 @@ def test_a_key_that_is_wrong_is_named_with_its_line(container, line, complaint):
 def test_an_application_that_does_not_import(container):
     """A module that is not there is one sentence, not a traceback."""
     house = container(NUMBERS.replace("happy.examples.numbers:", "no_such_module:"))
-    assert "no_such_module" in failed_start(house)
+    assert "no_such_module" in house.fail_to_start()
     assert left_behind(house) == []
 
 
@@ -74,7 +62,7 @@ def test_an_application_that_raises_when_imported(container):
     """An error inside the application's module is told with its place."""
     house = container(NUMBERS.replace("happy.examples.numbers:", "broken_app:"))
     (house.folder / "broken_app.py").write_text("\n\n1 / 0\n")
-    sentence = failed_start(house)
+    sentence = house.fail_to_start()
     assert "broken_app.py" in sentence
     assert "division by zero" in sentence
     assert not house.data.exists()
@@ -85,7 +73,7 @@ def test_a_port_in_use(container):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         house = container(NUMBERS.replace("tcp:0:", f"tcp:{port}:"))
-        sentence = failed_start(house)
+        sentence = house.fail_to_start()
     assert f"tcp:{port}:interface=127.0.0.1" in sentence
     assert "address already in use" in sentence
     assert left_behind(house) == []
@@ -95,7 +83,7 @@ def test_a_journal_locked_by_a_running_container(container):
     """A second container on the same journal is refused and told who has it."""
     first = container().start()
     second = container(NUMBERS.replace('"data"', f'"{first.data}"'), name="second")
-    sentence = failed_start(second)
+    sentence = second.fail_to_start()
     assert f"in use by process {first.process.pid} on " in sentence
     assert left_behind(second) == []
     assert first.status()["apps"][0]["mood"] == "open"
@@ -117,7 +105,7 @@ def test_a_damaged_journal(container):
     bytes_before = bytearray(segment.read_bytes())
     bytes_before[4096 + 80] ^= 1
     segment.write_bytes(bytes_before)
-    sentence = failed_start(house)
+    sentence = house.fail_to_start()
     assert f"{segment.name}, offset 4096, from seq 1 on" in sentence
     assert segment.read_bytes() == bytes_before
 

@@ -51,7 +51,7 @@ def test_a_loss_is_not_accepted_for_an_unknown_name(parse):
 
 
 def take(house) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", house.port("numbers", "http"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", house.port("numbers", "http"), timeout=60)
     connection.request("POST", "/next")
     body = connection.getresponse().read()
     connection.close()
@@ -69,8 +69,8 @@ def test_a_start_accepts_the_loss_it_is_told_to(container):
     content[len(content.rstrip(b"\0")) - 1] ^= 1
     segment.write_bytes(content)
     assert house.launch().wait(60) == 1
-    house._serving.wait(10)
-    assert "or start once with --accept-tail-loss numbers, which cuts it off" in house.lines[-1]
+    said = house.read_all()
+    assert "or start once with --accept-tail-loss numbers, which cuts it off" in said[-1]
     plain = house.spawn
     house.spawn = lambda command, folder: plain([*command, "--accept-tail-loss=numbers"], folder)
     house.start()

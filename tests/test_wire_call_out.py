@@ -378,7 +378,7 @@ def test_calls_over_loopback():
     assert silent.error == "no answer within 1 s"
 
 
-def run(awaited, timeout_s=20):
+def run(awaited, timeout_s=60):
     """Turn the reactor until a Deferred fires; return what it fires with."""
     ends = []
     awaited.addBoth(ends.append)

@@ -63,7 +63,7 @@ class Server:
     def messages(self):
         """End the door; return what it was given."""
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60)
         return self.process.stdout.read().splitlines()
 
 
@@ -73,7 +73,7 @@ def server():
     running = Server()
     yield running
     running.process.kill()
-    running.process.wait(30)
+    running.process.wait(60)
     running.process.stdout.close()
 
 
@@ -124,7 +124,7 @@ def test_swaks_over_lmtp(server):
 
 def test_smtplib_sends_several_messages_in_one_session(server):
     """The client of the standard library is served too."""
-    with smtplib.SMTP("127.0.0.1", server.smtp, "c.example", timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", server.smtp, "c.example", timeout=60) as client:
         for _ in range(3):
             client.sendmail("a@s.example", ["dev@lists.example"], b"Subject: x\r\n\r\n.dot\r\n")
         assert client.has_extn("pipelining")
@@ -135,7 +135,7 @@ def test_smtplib_sends_several_messages_in_one_session(server):
 
 def test_the_last_words_reach_a_peer_that_is_still_sending(server):
     """A hundred unknown verbs in a row: the 421 is read, then the connection ends."""
-    with socket.create_connection(("127.0.0.1", server.smtp), timeout=20) as peer:
+    with socket.create_connection(("127.0.0.1", server.smtp), timeout=60) as peer:
         assert peer.recv(1000).startswith(b"220 ")
         writer = threading.Thread(target=peer.sendall, args=(b"JUNK\r\n" * 100_000,))
         writer.start()
@@ -144,14 +144,14 @@ def test_the_last_words_reach_a_peer_that_is_still_sending(server):
             heard += data
         replies = heard.decode().splitlines()
         peer.shutdown(socket.SHUT_RDWR)
-        writer.join(20)
+        writer.join(60)
     assert [reply[:3] for reply in replies] == ["500"] * 19 + ["421"]
 
 
 def test_a_peer_that_has_said_all_at_once_hears_all(server):
     """A whole session in one segment, its sending side closed behind it: every reply comes."""
     session = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<dev@lists.example>\r\nDATA\r\nx\r\n.\r\nNOOP\r\n"
-    with socket.create_connection(("127.0.0.1", server.smtp), timeout=20) as peer:
+    with socket.create_connection(("127.0.0.1", server.smtp), timeout=60) as peer:
         assert peer.recv(1000).startswith(b"220 ")
         peer.sendall(session)
         peer.shutdown(socket.SHUT_WR)
@@ -166,7 +166,7 @@ def test_a_peer_that_has_said_all_at_once_hears_all(server):
 def test_a_peer_that_does_not_wait_for_the_greeting_is_sent_away(server):
     """Input that is there before the greeting gets 554 in its place."""
     server.process.send_signal(signal.SIGSTOP)
-    with socket.create_connection(("127.0.0.1", server.smtp), timeout=20) as peer:
+    with socket.create_connection(("127.0.0.1", server.smtp), timeout=60) as peer:
         peer.sendall(b"EHLO c.example\r\n")
         server.process.send_signal(signal.SIGCONT)
         heard = b""
