@@ -31,6 +31,8 @@ FILENAME_CHARS_MAX: Final = 100
 
 _SUFFIXES: Final = {"text/html": ".html", "message/rfc822": ".eml", "text/calendar": ".ics"}
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})
+_TYPE: Final = "content-type"
+_IN_DIGEST: Final = b"Content-Type: message/rfc822\r\n"  # by default: RFC 2046 section 5.1.5
 _ENCODINGS: Final = frozenset({"base64", "quoted-printable"})
 _BLANKS: Final = b" \t"
 _HEADER_STOP: Final = re.compile(rb"\n(?:\r?\n|--)")
@@ -236,9 +238,12 @@ class _Scan:
 
     def _begin(self) -> None:
         """Open a part, and what begins with it: the message that it may be."""
-        header = parse_header(self._header())
+        raw = self._header()
+        header = parse_header(raw)
         depth = len(self._open)
         around = self._open[-1][0] if self._open else None
+        if around is not None and around.kind == "multipart/digest" and _TYPE not in header:
+            header = parse_header(_IN_DIGEST + raw)
         within = 0 if around is None else around.within + (not around.is_multipart)
         start = self._offset + self._at + 1
         part = Part(len(self._parts), header, depth, within, start, start)

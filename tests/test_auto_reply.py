@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from email import message_from_bytes
+from email.utils import parseaddr
 
 import pytest
 
+from bounce_corpus import CORPUS, text_of
 from happy import App, MailRoutes, Table, event, handles, query, state, table
 from happy.auto_reply import answer_fields, forget_answered, may_answer
 from happy.message import compose
 from happy.testing import message, running
+
+# They look as if a person had written them, but for the reverse path.
+SAY_NOTHING = {
+    "bounce_02.txt",
+    "groupwise_03.txt",
+    "qmail_08.txt",
+    "simple_15.txt",
+    "simple_20.txt",
+    "simple_22.txt",
+    "simple_24.txt",
+    "simple_43.txt",
+}
 
 
 @event
@@ -110,6 +126,19 @@ def test_no_machine_is_answered(desk, sender, fields):
     assert desk.mail(sender, "help@app.example", message("Hello", **fields)).code == 250
     assert desk.sent == []
     assert desk.ask(HelpDesk.answered) == []
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_no_bounce_is_answered(desk, name):
+    """Nothing of flufl.bounce's corpus, as servers send it: from nobody, or in their own name."""
+    content = re.sub(rb"\r?\n", b"\r\n", text_of(name))
+    _, own_name = parseaddr(str(message_from_bytes(content)["From"]))
+    senders = [""]
+    if name not in SAY_NOTHING and re.fullmatch(r"[\w.+-]+@[\w.-]+\w", own_name):
+        senders.append(own_name)
+    for sender in senders:
+        assert desk.mail(sender, "help@app.example", content).code == 250
+    assert desk.sent == []
 
 
 def test_two_desks_do_not_write_to_each_other_for_ever(desk):

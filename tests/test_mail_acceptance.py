@@ -89,10 +89,13 @@ SHOWN = {
         "test_wire_smtp_reader.test_no_other_ending_ends_a_message",
         "test_wire_smtp_reader.test_a_lone_cr_or_lf_refuses_the_message",
         "test_wire_smtp_pipelining.test_nothing_is_carried_out_of_a_message",
+        "test_wire_smtp_pipelining.test_a_nul_beside_the_dot_is_in_the_message",
+        "test_wire_smtp_pipelining.test_two_messages_at_once_are_two",
     ],
     "the stored bytes are the sent bytes": [
         "test_wire_smtp_reader.test_a_message_with_proper_lines_is_kept_byte_for_byte",
         "test_wire_smtp_sockets.test_swaks_delivers_a_message_byte_for_byte",
+        "test_mail_corpora.test_each_message_is_kept_byte_for_byte_and_taken_apart",
     ],
     "a long text line is refused after the dot, and never read as commands": [
         "test_wire_smtp_limits.test_a_long_text_line_is_refused_after_the_dot",
@@ -184,6 +187,7 @@ SHOWN = {
     ],
     "automatic replies go to no machine, list or bounce, and once a day to a person": [
         "test_auto_reply.test_no_machine_is_answered",
+        "test_auto_reply.test_no_bounce_is_answered",
         "test_auto_reply.test_a_person_is_answered_once_a_day",
         "test_examples_lists.test_a_machine_is_not_answered",
     ],
@@ -293,6 +297,7 @@ SHOWN = {
         "test_mail_acceptance.test_six_hundred_levels_are_a_message_with_defects",
         "test_mail_acceptance.test_a_hundred_thousand_parts_are_a_message_with_defects",
         "test_mime.test_any_message_can_be_read",
+        "test_mail_corpora.test_each_message_is_kept_byte_for_byte_and_taken_apart",
         "test_hostile_mail.test_a_message_that_cannot_be_taken_apart",
     ],
     "at the end, 421 to idle sessions, and a message on its way may finish": [

@@ -198,6 +198,22 @@ def test_the_text_of_an_attached_message_is_not_the_letters_own():
     assert found.body() is None
 
 
+def test_the_parts_of_a_digest_are_messages():
+    """Unless they say otherwise (RFC 2046 section 5.1.5)."""
+    text = b"Content-Type: multipart/digest; boundary=b\n\n"
+    text += b"--b\n\nSubject: one\n\nfirst\n--b\nContent-Type: text/x-two\n\nsecond\n--b--\n"
+    message = read_message(text)
+    assert [part.kind for part in message.parts] == [
+        "multipart/digest",
+        "message/rfc822",
+        "text/plain",
+        "text/x-two",
+    ]
+    assert message.parts[2].header.get("Subject") == "one"
+    assert raw(text, message.parts[2]) == b"first"
+    assert message.defects == ()
+
+
 def test_empty_parts_are_parts():
     """Boundaries one right after the other enclose empty parts."""
     message = MIXED + b"--b\n--b\n--b--\n\nepilogue"

@@ -132,6 +132,9 @@ def test_a_looping_message_is_refused():
     peer = Door(mail_hops_max=3).connect().greet()
     assert peer.mail(b"Received: x\r\n" * 3 + b"\r\n").startswith("250 ")
     assert peer.mail(b"Received: x\r\n" * 4 + b"\r\n").startswith("554 5.4.6 ")
+    door = Door()
+    assert door.connect().greet().mail(b"Received: x\r\n" * 101).startswith("554 5.4.6 ")
+    assert door.mails == []
 
 
 # --- connections -----------------------------------------------------------------------------

@@ -182,7 +182,10 @@ def test_a_peer_that_does_not_read_its_replies_is_not_read_either():
 
 @pytest.mark.parametrize(
     "ending",
-    [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\r\n.\r\r\n"],
+    [
+        *(b"\n.\n", b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\r\n", b"\r\n.\n", b"\r.\r\n"),
+        *(b"\r\n.\r", b"\r\n.\r\r\n"),
+    ],
 )
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_nothing_is_carried_out_of_a_message(ending, size):
@@ -196,3 +199,26 @@ def test_nothing_is_carried_out_of_a_message(ending, size):
     assert peer.codes[-3:] == [354, 550, 250]
     assert "550 5.5.2 " in peer.replies
     assert door.mails == []
+
+
+@pytest.mark.parametrize("ending", [b"\r\n\0.\r\n", b"\r\n.\0\r\n"])
+def test_a_nul_beside_the_dot_is_in_the_message(ending):
+    """It ends nothing: what follows is the same message, and is kept as it was sent."""
+    door = Door()
+    peer = door.connect().greet()
+    peer.say(b"MAIL FROM:<a@s.example>", b"RCPT TO:<dev@lists.example>", b"DATA")
+    data = b"x" + ending + b"MAIL FROM:<b@s.example>\r\n"
+    peer.push(data.replace(b"\r\n.", b"\r\n.."), b".\r\n")
+    assert peer.codes[-1] == 250
+    (mail,) = door.mails
+    assert mail.content == data
+
+
+def test_two_messages_at_once_are_two():
+    """What comes before its 354 is a message as any other; nothing is read as something else."""
+    door = Door()
+    peer = door.connect().greet()
+    one = b"MAIL FROM:<a@s.example>\r\nRCPT TO:<dev@lists.example>\r\nDATA\r\none\r\n.\r\n"
+    peer.push(one + one.replace(b"one", b"two"))
+    assert peer.codes[-8:] == [250, 250, 354, 250] * 2
+    assert [mail.content for mail in door.mails] == [b"one\r\n", b"two\r\n"]
