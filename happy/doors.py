@@ -33,7 +33,7 @@ from happy.wire.call_out import CallOut, fetch_text
 from happy.wire.certificate import Certificate
 from happy.wire.dkim import signatures
 from happy.wire.dns_lookup import DnsLookup
-from happy.wire.dnssec import ValidatingResolver
+from happy.wire.dnssec import ValidatingResolver, warn_unless_validating
 from happy.wire.failed_logins import FailedLogins
 from happy.wire.http import site_for
 from happy.wire.lmtp import LmtpFactory
@@ -244,12 +244,7 @@ def _hops_of(container: Config, config: AppConfig, reactor: Any) -> NextHops | N
         return Smarthost(clientFromString(reactor, str(mail.smarthost)))
     if not mail.direct:
         return None
-    named = mail.validating_resolver
-    resolver = (
-        createResolver()
-        if named is None
-        else ValidatingResolver(named.address, named.port, reactor)
-    )
+    resolver = _resolver_of(mail, reactor)
     direct = MxHops(
         resolver=resolver,
         reactor=reactor,
@@ -260,6 +255,15 @@ def _hops_of(container: Config, config: AppConfig, reactor: Any) -> NextHops | N
     agent = Agent(reactor, connectTimeout=config.limits.mail_out_connect_timeout_s)
     fetch = partial(fetch_text, agent, reactor, config.limits.call_timeout_s, POLICY_BYTES_MAX)
     return StsHops(direct, resolver, fetch, reactor.seconds)
+
+
+def _resolver_of(mail: MailConfig, reactor: Any) -> Any:
+    named = mail.validating_resolver
+    if named is None:
+        return createResolver()
+    resolver = ValidatingResolver(named.address, named.port, reactor)
+    Deferred.fromCoroutine(warn_unless_validating(resolver))
+    return resolver
 
 
 def _sign_of(

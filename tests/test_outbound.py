@@ -11,7 +11,9 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.names import dns
 
+from dns_kit import name_server
 from edge_kit import wait_until
 from happy.event import MailDelayed, MailFailed, MailSent
 from happy.wire.next_hop import Hop, Smarthost
@@ -337,6 +339,21 @@ def test_a_container_that_delivers_directly_starts_and_stops(container):
     house = container(config).start()
     assert house.status()["apps"][0]["mood"] == "open"
     house.stop()
+
+
+def test_a_container_asks_the_resolver_that_it_is_told_to_believe(container):
+    """And says so when that one vouches for nothing: then no TLSA record will ever count."""
+    with name_server({"": [dns.Record_NS("a.example")]}, insecure={""}) as names:
+        direct = f'direct = true\nvalidating_resolver = "127.0.0.1:{names.port}"'
+        config = LISTS.format(port=0, smarthost=25)
+        house = container(config.replace('smarthost = "tcp:127.0.0.1:25"', direct)).start()
+        told = "127.0.0.1 was named validating_resolver: it does not vouch for the root of DNS"
+        wait_until(
+            lambda: reactor.iterate(0.01) or any(told in line for line in house.lines),
+            "it is told",
+            wait_s_max=60,
+        )
+        house.stop()
 
 
 class ByDomain:

@@ -310,13 +310,17 @@ class Plain(Server):
 
 
 def test_mail_to_who_shows_the_named_certificate_is_delivered():
-    """Though it has another name and is too old; the log says what it went over."""
-    own = issue("other.example", days=(-30, -1))
+    """Though it has another name and is too old; it was asked for by the name of the records."""
+    own, asked_for = issue("other.example", days=(-30, -1)), []
     with capturedLogs() as logged, house(own) as one:
+        one.factory.context.getContext().set_tlsext_servername_callback(
+            lambda connection: asked_for.append(connection.get_servername())
+        )
         one.pins(pin(own))
         one.post.owe(f"bob@{DOMAIN}")
         (end,) = one.post.wait_for_ends(1)
     assert isinstance(end, MailSent)
+    assert asked_for == [MX.encode()]
     assert any("MailSent over TLS, proven by DANE: 250" in formatEvent(each) for each in logged)
     assert one.factory.taken == [True]
 

@@ -7,11 +7,12 @@ from functools import partial
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.names import client, dns
 
 from dns_kit import name_server
 from edge_kit import wait_until
-from happy.wire.dnssec import ValidatingResolver, look_up
+from happy.wire.dnssec import ValidatingResolver, look_up, warn_unless_validating
 from happy.wire.next_hop import NoHop
 
 ZONE = {
@@ -72,6 +73,27 @@ def test_that_there_is_nothing_can_be_authentic_too():
     with name_server(ZONE) as names:
         found = asked(ValidatingResolver("127.0.0.1", names.port), "mx.x.example", dns.MX)
     assert (found.records, found.name, found.is_authentic) == ((), "mx.x.example", True)
+
+
+@pytest.mark.parametrize(
+    ("records", "insecure", "why"),
+    [
+        ({"": [dns.Record_NS("a.example")]}, set(), None),
+        ({"": [dns.Record_NS("a.example")]}, {""}, "it does not vouch for the root of DNS"),
+        ({"": dns.ESERVER}, set(), "4.4.3 . cannot be looked up: ServerError"),
+    ],
+    ids=["validates", "does not", "fails"],
+)
+def test_a_resolver_that_does_not_validate_is_told(records, insecure, why):
+    """Every one that does vouches for the root; without a word nobody would miss DANE."""
+    ends = []
+    with capturedLogs() as logged, name_server(records, insecure=insecure) as names:
+        resolver = ValidatingResolver("127.0.0.1", names.port)
+        Deferred.fromCoroutine(warn_unless_validating(resolver)).addBoth(ends.append)
+        wait_until(lambda: reactor.iterate(0.01) or ends, "an answer")
+    assert ends == [None]
+    told = [formatEvent(each) for each in logged if "validating" in formatEvent(each)]
+    assert told == ([] if why is None else [f"127.0.0.1 was named validating_resolver: {why}"])
 
 
 @pytest.mark.parametrize(

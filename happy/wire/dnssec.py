@@ -14,11 +14,14 @@ from typing import Any, Final, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.names import dns
 from twisted.names.client import DNSClientFactory, Resolver
 from twisted.names.error import AuthoritativeDomainError, DNSNameError
 
 from happy.wire.next_hop import NoHop
+
+log = Logger()
 
 NAME_CHARS_MAX: Final = 253
 """RFC 1035 section 2.3.4, without the last dot."""
@@ -62,6 +65,20 @@ async def look_up(asked: Callable[[], Deferred[Any]], name: str, kind: int) -> F
         text_of(found[0].name) if found else name,
         isinstance(told, Authenticated),
     )
+
+
+async def warn_unless_validating(resolver: ValidatingResolver) -> None:
+    """Ask for what every validating resolver vouches for, the root; log when this one does not."""
+    try:
+        found = await look_up(partial(resolver.query, dns.Query("", dns.NS, dns.IN)), ".", dns.NS)
+    except NoHop as none:
+        why = none.reply
+    else:
+        if found.is_authentic:
+            return
+        why = "it does not vouch for the root of DNS"
+    address, _ = resolver.servers[0]
+    log.warn("{resolver} was named validating_resolver: {why}", resolver=address, why=why)
 
 
 def text_of(name: Any) -> str:
