@@ -302,6 +302,7 @@ SHOWN = {
     ],
     "at the end, 421 to idle sessions, and a message on its way may finish": [
         "test_wire_smtp_limits.test_draining_closes_idle_sessions_and_lets_messages_end",
+        "test_restart.test_a_restart_under_load_refuses_nobody_and_loses_nothing",
     ],
     "requests and mail stand in one order": [
         "test_end_to_end.test_the_journal_shows_web_and_mail_in_one_order",
