@@ -61,7 +61,7 @@ class Hosted:
         self._reactor = reactor
         world, self._thread = real_world(reactor, config.name)
         self._path = container.data / config.name
-        disk = FileDisk(self._path)
+        disk = FileDisk(self._path, self._thread.waits)
         elsewhere = elsewhere_of(config, container, disk, world, reactor)
         self.stream = Stream(config.name, config.definition, disk, world, config.limits, elsewhere)
         self._housekeeping = housekeeping_of(self.stream, world, config, container, one_at_a_time)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from happy.answers import Answers
 from happy.codec import EventDecoder, encode
 from happy.errors import HappyError, NotOpen
-from happy.event import Entry, Exchange, MailAcknowledged, Waiting
+from happy.event import Exchange, MailAcknowledged, Waiting
 from happy.inline_core import Core
 from happy.memory import MemoryWatch
 from happy.order import Order, check_fingerprint
@@ -45,16 +45,31 @@ class Handing:
 
         ``keys`` are the idempotency keys and fingerprints of some, by their places.
         """
-        read: dict[bytes, Entry] = {}
+        if not self._admit_alike(records, keys, waiters):
+            self._admit_each(records, keys, waiters)
+
+    def _admit_alike(
+        self, records: Sequence[bytes], keys: Keys, waiters: Sequence[Waiting]
+    ) -> bool:
+        """Admit events of which none has to be looked at by itself, as nearly always; else none."""
+        if not records or keys or self._core.away is not None or self._memory.full:
+            return False
+        try:
+            read = {record: self._decoder.read_back(record) for record in set(records)}
+        except HappyError:
+            return False
+        if any(entry.key is not None or self._mail.concerns(entry) for entry in read.values()):
+            return False
+        return self._order.admit_all(records, [read[record] for record in records], waiters)
+
+    def _admit_each(self, records: Sequence[bytes], keys: Keys, waiters: Sequence[Waiting]) -> None:
         for place, (record, waiter) in enumerate(zip(records, waiters, strict=True)):
             try:
                 if place in keys and self.is_known(*keys[place], waiter):
                     continue
-                known = read.get(record)
-                if known is None:
-                    known = read[record] = self._decoder.read_back(record)
-                self.check(known.event)
-                self._mail.admit(record, known, waiter)
+                entry = self._decoder.read_back(record)
+                self.check(entry.event)
+                self._mail.admit(record, entry, waiter)
             except HappyError as error:
                 waiter.failed(0, error)
 

@@ -99,6 +99,23 @@ class Order:
         self._queue.append(admitted)
         self._events_count, self._bytes_count = count, total
 
+    def admit_all(
+        self, records: Sequence[bytes], events: Sequence[Entry], waiters: Sequence[Any]
+    ) -> bool:
+        """Put events without keys in the queue if there is room for all; say whether there was."""
+        limits = self._limits
+        count = self._events_count + len(records)
+        total = self._bytes_count + sum(map(len, records))
+        if (
+            count > limits.queue_events_max
+            or total > limits.queue_bytes_max
+            or len(max(records, key=len)) > limits.event_bytes_max
+        ):
+            return False
+        self._queue.extend(map(Admitted, records, events, waiters))
+        self._events_count, self._bytes_count = count, total
+        return True
+
     def take(self) -> Batch:
         """Take what waits, as much as fits a frame; at least one event must be waiting."""
         queue, limits = self._queue, self._limits

@@ -127,6 +127,11 @@ class Retransmissions:
         """The part of it that rides on no message yet."""
         self._telling: IDelayedCall | None = None
 
+    @staticmethod
+    def concerns(entry: Entry) -> bool:
+        """Say whether an event is more than any other to what sees to mail that comes again."""
+        return type(entry.event) in {Mail, MailAcknowledged}
+
     def admit(self, record: bytes, entry: Entry, waiter: Waiting) -> None:
         """Put an event in the order; raises as ``Order.admit`` does."""
         event: Any = entry.event

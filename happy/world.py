@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from signal import ITIMER_REAL, SIGALRM, setitimer
-from threading import Thread
+from threading import Thread, get_ident
 from typing import Any, Final
 
 from attrs import frozen
@@ -74,8 +74,8 @@ class World:
     footprint: Callable[[], Footprint] = lambda: Footprint(None, None)
     """Returns what memory the process takes and the machine has left."""
     let_begin: Callable[[], object] = _nothing
-    """Waits until the last journal work has begun, not longer than 1 ms. Without it the work waits
-    for the interpreter until the reactor has nothing to do, and the disk waits for the work."""
+    """Waits until the disk has the last journal work, not longer than 1 ms. Without it the work
+    waits for the interpreter until the reactor has nothing to do, and the disk for the work."""
     alarm: Callable[[float], object] = _no_alarm
     """Ends the process in so many seconds, unless it is told another number; 0 means never."""
 
@@ -140,6 +140,7 @@ class JournalThread:
         self._reactor = reactor
         self._work: SimpleQueue[tuple[Work, Deferred[Any], LockType] | None] = SimpleQueue()
         self._begun: LockType | None = None
+        self._awaited: LockType | None = None
         self._thread = Thread(target=self._go_on, name=name)
         self._told: _Told
         self.started = False
@@ -165,10 +166,21 @@ class JournalThread:
         return done
 
     def let_begin(self) -> None:
-        """Return when the thread has begun with the last work; see ``World``."""
+        """Return when the last work waits for the disk, or is done; see ``World``."""
         begun, self._begun = self._begun, None
         if begun is not None:
             begun.acquire(timeout=_BEGIN_S_MAX)
+
+    def waits(self) -> None:
+        """Say that what is done now waits for the disk; to be called by the work.
+
+        To begin with it would be too early: between a write and its sync the thread would have
+        to wait for the interpreter once more.
+        """
+        awaited = self._awaited
+        if awaited is not None and get_ident() == self._thread.ident:
+            self._awaited = None
+            awaited.release()
 
     def _go_on(self) -> None:
         while self._do_next():
@@ -178,14 +190,14 @@ class JournalThread:
         asked = self._work.get()
         if asked is None:
             return False
-        work, done, begun = asked
-        begun.release()
+        work, done, self._awaited = asked
         try:
             result = work()
         except BaseException:  # noqa: BLE001 - told to who asked
             self._told.tell(done.errback, Failure())
         else:
             self._told.tell(done.callback, result)
+        self.waits()  # if it had nothing to wait for
         return True
 
 

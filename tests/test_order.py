@@ -43,6 +43,22 @@ class Ordering(RuleBasedStateMachine):
     def held(self):
         return self.in_flight + self.waiting
 
+    @rule(sizes=st.lists(st.integers(0, EVENT_BYTES_MAX + 1), min_size=1, max_size=EVENTS_MAX))
+    def admit_all(self, sizes):
+        """All come in, in order, or none: none that would not have come in one by one."""
+        records = [bytes(size) for size in sizes]
+        numbers = [self.number + place for place in range(1, len(sizes) + 1)]
+        self.number += len(sizes)
+        held = sum(len(record) for record, _, _ in self.held)
+        fits = (
+            len(self.held) + len(sizes) <= EVENTS_MAX
+            and held + sum(sizes) <= BYTES_MAX
+            and max(sizes) <= EVENT_BYTES_MAX
+        )
+        assert self.order.admit_all(records, [entry()] * len(sizes), numbers) == fits
+        if fits:
+            self.waiting += [(records[place], None, numbers[place]) for place in range(len(sizes))]
+
     @rule(size=st.integers(0, EVENT_BYTES_MAX + 3), key=st.none() | st.sampled_from("abc"))
     def admit(self, size, key):
         self.number += 1

@@ -13,7 +13,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from twisted.internet.task import Clock
+
 from edge_kit import NAME, make_certificate
+from happy.split.front import Accepting
 from witness_kit import verified
 
 WAIT_S_MAX = 240
@@ -69,6 +72,54 @@ for number in range(2):
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b"}
 os.execv(sys.argv[1], sys.argv[1:])
 """
+
+
+class Port:
+    """A socket that listens, as far as it matters who accepts."""
+
+    numberAccepts = 100
+
+    def __init__(self, clock):
+        self.reactor, self.accepted, self.reads = clock, [], True
+
+    def doRead(self):
+        self.accepted.append(self.numberAccepts)
+
+    def startReading(self):
+        self.reads = True
+
+    def stopReading(self):
+        self.reads = False
+
+
+class AcceptingPort(Accepting, Port):
+    ahead = False
+
+    def is_ahead(self):
+        return self.ahead
+
+
+def test_a_front_that_has_more_than_its_part_leaves_a_connection_for_a_moment():
+    """It looks away, so that another may take it; then it takes what still waits, stuck or not."""
+    port = AcceptingPort(Clock())
+    port.doRead()
+    assert port.accepted == [1]
+    port.ahead = True
+    for taken in (1, 2, 3):
+        port.doRead()
+        assert (len(port.accepted), port.reads) == (taken, False)
+        port.reactor.advance(0.01)
+        assert (len(port.accepted), port.reads) == (taken + 1, True)
+
+
+def test_a_front_that_drains_accepts_nothing_more():
+    """Not what it had left for a moment either."""
+    port = AcceptingPort(Clock())
+    port.ahead = True
+    port.doRead()
+    port.stop_accepting()
+    port.reactor.advance(1)
+    assert (port.accepted, port.reads) == ([], False)
 
 
 def await_that(holds, what, house):

@@ -50,7 +50,7 @@ FLOORS = {
         "housekeeping",
     ],
     "doors": ["wire", "split"],
-    "house": ["", "split.core_life", "split.cores", "split.front", "split.fronts"],
+    "house": ["", "split.core_life", "split.cores", "split.front", "split.fronts", "split.shares"],
 }  # fmt: skip
 ORDER = list(FLOORS)
 PURE = ORDER.index("pure")

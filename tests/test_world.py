@@ -87,12 +87,34 @@ def test_what_work_raises_is_told_and_the_thread_goes_on(reactor, thread, error)
     assert heard == [1]
 
 
+def test_the_last_work_is_waited_for_until_it_waits_itself(thread, monkeypatch):
+    """Who lets work begin goes on when the work says so, not before, or when it is done."""
+    monkeypatch.setattr("happy.world._BEGIN_S_MAX", SECONDS_MAX)
+    steps = []
+
+    def work():
+        steps.append("written")
+        thread.waits()
+        thread.waits()  # as in a work with two syncs
+
+    for _ in range(100):
+        steps.clear()
+        thread.run(work)
+        thread.let_begin()
+        assert steps == ["written"]
+        thread.run(lambda: steps.append("done"))
+        thread.let_begin()
+        assert steps == ["written", "done"]
+    thread.waits()  # nobody's work: nothing happens
+
+
 def test_work_is_let_begin(reactor, thread):
     """Who lets work begin goes on when it has; where there is none, or another, he is not kept."""
     thread.let_begin()
     begun, enough = threading.Event(), threading.Event()
 
     def work():
+        thread.waits()
         begun.set()
         assert enough.wait(SECONDS_MAX)
 

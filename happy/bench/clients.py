@@ -42,8 +42,8 @@ _NO_END: Final = sys.maxsize
 class TimedDisk(FileDisk):
     """A disk that takes the time of its syncs."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, waits: Callable[[], object]) -> None:
+        super().__init__(path, waits)
         self.syncs_us: list[float] = []
 
     def sync(self, name: str) -> None:
@@ -87,8 +87,8 @@ class Clients:
         self._end_s = 0.0
         self._left = self._in_flight = self._ready = 0
         self._done: Deferred[None] = Deferred()
-        self._disk = TimedDisk(self.directory)
         world, self._thread = real_world(reactor, str(count))
+        self._disk = TimedDisk(self.directory, self._thread.waits)
         self._stream = Stream("bench", definition_of(app), self._disk, world, Limits())
         self._stream.open()
         self._events = events

@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -81,10 +81,11 @@ class Disk(Protocol):
 
 
 class FileDisk:
-    """A ``Disk`` on a real directory."""
+    """A ``Disk`` on a real directory; ``waits`` is called when a sync begins."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, waits: Callable[[], object] | None = None) -> None:
         self.path = path
+        self._waits = waits
         self._files: dict[str, int] = {}
         self._directory: int | None = None
 
@@ -186,7 +187,10 @@ class FileDisk:
     def sync(self, name: str) -> None:
         """See ``Disk``."""
         try:
-            os.fdatasync(self._file(name))
+            file = self._file(name)
+            if self._waits is not None:
+                self._waits()
+            os.fdatasync(file)
         except OSError as error:
             raise SyncFailed(
                 f"{self.path / name}: the disk did not keep it: {_reason(error)}"

@@ -43,9 +43,7 @@ class Counterpart:
         self._queries = queries
         self._send = send
         self._soon = soon
-        self._ids: list[int] = []
-        self._seqs: list[int] = []
-        self._replies: list[Any] = []
+        self._told: list[tuple[int, int, Any]] = []
         self._errors: list[tuple[int, bytes]] = []
         self._found: list[Found] = []
         self._lost = False
@@ -54,7 +52,8 @@ class Counterpart:
         """Put a batch of events in the order."""
         events = _events(body)
         first = events.first_id
-        waiters = [_Waiter(self, number) for number in range(first, first + len(events.records))]
+        numbers = range(first, first + len(events.records))
+        waiters = [_Waiter(self, number) for number in numbers]
         keys = {place: (key, fingerprint) for place, key, fingerprint in events.keys}
         try:
             self._stream.hand_over(events.records, keys, waiters)
@@ -73,29 +72,27 @@ class Counterpart:
 
     def replied(self, number: int, seq: int, value: Any) -> None:
         """Take the reply to an event of the front."""
-        self._flush_soon()
-        self._ids.append(number)
-        self._seqs.append(seq)
-        self._replies.append(value)
+        if not self._told:
+            self._flush_soon()
+        self._told.append((number, seq, value))
 
     def failed(self, number: int, seq: int, error: BaseException) -> None:
         """Take what an event of the front got instead of a reply."""
-        self._errors.append((len(self._ids), pack_error(error)))
+        self._errors.append((len(self._told), pack_error(error)))
         self.replied(number, seq, None)
 
     def _flush_soon(self) -> None:
-        if not self._ids and not self._found:
+        if not self._told and not self._found:
             self._soon(self._flush)
 
     def _flush(self) -> None:
-        ids, self._ids = self._ids, []
-        seqs, self._seqs = self._seqs, []
-        replies, self._replies = self._replies, []
+        told, self._told = self._told, []
         errors, self._errors = self._errors, []
         found, self._found = self._found, []
         if self._lost:
             return
-        if ids:
+        if told:
+            ids, seqs, replies = map(list, zip(*told, strict=True))
             data, untold = pack_each(replies)
             errors += [(place, pack_error(error)) for place, error in untold.items()]
             self._send(Kind.OUTCOMES, _encode(Outcomes(ids, seqs, data, errors)))
@@ -129,19 +126,16 @@ class Counterpart:
         self._found.append(found)
 
 
-class _Waiter:
+class _Waiter(msgspec.Struct, gc=False, eq=False):
     """One event of a front that waits for its outcome."""
 
-    __slots__ = ("_counterpart", "_number")
-
-    def __init__(self, counterpart: Counterpart, number: int) -> None:
-        self._counterpart = counterpart
-        self._number = number
+    counterpart: Any
+    number: int
 
     def replied(self, seq: int, value: Any) -> None:
         """See ``Waiting``."""
-        self._counterpart.replied(self._number, seq, value)
+        self.counterpart.replied(self.number, seq, value)
 
     def failed(self, seq: int, error: HappyError) -> None:
         """See ``Waiting``."""
-        self._counterpart.failed(self._number, seq, error)
+        self.counterpart.failed(self.number, seq, error)

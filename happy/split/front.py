@@ -15,6 +15,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ import msgspec
 from twisted.internet import tcp, unix
 from twisted.internet.defer import gatherResults
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import (
     ILogObserver,
@@ -51,12 +53,14 @@ from happy.split.front_stream import FrontStream
 from happy.split.link import Link
 from happy.split.messages import Kind, Line, Order, Ready
 from happy.split.queries import schema_digest
+from happy.split.shares import Shares
 from happy.wire.access import AccessFile, AccessLog, access_log_of
 from happy.wire.passwords import read_hash
 
 _SYSTEMD: Final = re.compile(r"systemd:.*")
 _PDEATHSIG: Final = 1  # prctl(2)
 _COUNT_S: Final = 1.0
+_LEFT_S: Final = 0.002  # for which a connection is left to the other fronts
 _UNSENT_LINES_BYTES_MAX: Final = 8 * 1024 * 1024
 _BLOB_NUMBERS: Final = 10**12
 
@@ -99,19 +103,48 @@ class LogLines:
             self._link.send(Kind.LINES, _encode(lines))
 
 
-class _OneAtATime:
-    """Accepts one connection in each turn, and leaves the next to another process."""
+class Accepting:
+    """Accepts one connection in each turn, and leaves the next to a front that has fewer.
+
+    It does so for a moment: if the others have not taken it then, they may be stuck.
+    """
+
+    is_ahead: Callable[[], bool]
+    reactor: Any
+    startReading: Callable[[], object]
+    stopReading: Callable[[], object]
+    _again: IDelayedCall | None = None
 
     def doRead(self) -> None:
+        """See ``IReadDescriptor``."""
+        if self.is_ahead():
+            self.stopReading()
+            self._again = self.reactor.callLater(_LEFT_S, self._accept_again)
+        else:
+            self._accept()
+
+    def stop_accepting(self) -> None:
+        """Accept no more; the socket is the container's, and stays."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self.stopReading()
+
+    def _accept(self) -> None:
         self.numberAccepts = 1
         super().doRead()  # type: ignore[misc] # of the port that this is mixed into
 
+    def _accept_again(self) -> None:
+        self._again = None
+        self._accept()
+        self.startReading()
 
-class _TcpPort(_OneAtATime, tcp.Port):
+
+class _TcpPort(Accepting, tcp.Port):
     """A socket that others accept from too."""
 
 
-class _UnixPort(_OneAtATime, unix.Port):
+class _UnixPort(Accepting, unix.Port):
     """The same on the file system."""
 
 
@@ -122,8 +155,11 @@ class _Inheriting:
     would in one process.
     """
 
-    def __init__(self, reactor: Any, endpoint: str, descriptor: int) -> None:
+    def __init__(
+        self, reactor: Any, endpoint: str, descriptor: int, is_ahead: Callable[[], bool]
+    ) -> None:
         self.ports: list[Any] = []
+        self._is_ahead = is_ahead
         self._reactor = reactor
         self._descriptor = descriptor
         # What systemd passed to the container is adopted as any other socket is.
@@ -151,6 +187,7 @@ class _Inheriting:
         else:
             kind, form = _TcpPort, (self._descriptor, family, factory)
         port = kind._fromListeningDescriptor(self._reactor, *form)  # noqa: SLF001 - no other way
+        port.is_ahead = self._is_ahead
         port.startListening()
         self.ports.append(port)
         return port
@@ -169,6 +206,7 @@ class Front:
         self._lines = LogLines(self._link, reactor)
         self._order: Order
         self._stream: FrontStream
+        self._shares: Shares
         self._doors: list[Door] = []
         self._listening: list[_Inheriting] = []
         self._access_file: AccessFile | None = None
@@ -212,6 +250,7 @@ class Front:
     def _prepare(self) -> str:
         """Make all that is needed to serve; return the schema of the application."""
         order, reactor = self._order, self._reactor
+        self._shares = Shares(order.shares)
         with importable_from(Path(order.base)):
             definition = import_application(order.app)
         limits = Limits(**order.limits)
@@ -254,7 +293,7 @@ class Front:
         mail_doors = MailDoors(mail, reactor)
         self._doors = doors_of(app, config, mail_doors, reactor, self._access_log())
         for _, endpoint, descriptor in order.doors:
-            self._listening.append(_Inheriting(reactor, endpoint, descriptor))
+            self._listening.append(_Inheriting(reactor, endpoint, descriptor, self._is_ahead))
         return schema_digest(definition)
 
     def _access_log(self) -> AccessLog | None:
@@ -279,14 +318,21 @@ class Front:
 
     def _count(self) -> None:
         self._reactor.callLater(_COUNT_S, self._count)
+        self._link.send(Kind.COUNTS, _encode(self._put_count()))
+
+    def _put_count(self) -> int:
         count = sum(door.factory.connections_count for door in self._doors)
-        self._link.send(Kind.COUNTS, _encode(count))
+        self._shares.put(self._order.number, count)
+        return count
+
+    def _is_ahead(self) -> bool:
+        self._put_count()
+        return self._shares.is_ahead(self._order.number)
 
     def _drain(self) -> None:
         for inheriting in self._listening:
             for port in inheriting.ports:
-                # Not stopListening: the path of a unix socket is the container's.
-                port.stopReading()
+                port.stop_accepting()
         drained = gatherResults([door.factory.drain() for door in self._doors])
         drained.addCallback(lambda _: self._link.send(Kind.DRAINED))
 

@@ -181,8 +181,12 @@ class FrontStream:
             replies = outcomes.ids
             errors = dict.fromkeys(range(len(replies)), untold) | errors
         told = zip(outcomes.ids, outcomes.seqs, replies, strict=True)
-        for place, (number, seq, reply) in enumerate(told):
-            self._tell(number, seq, reply, errors.get(place) if errors else None)
+        if errors:
+            for place, (number, seq, reply) in enumerate(told):
+                self._tell(number, seq, reply, errors.get(place))
+            return
+        for number, seq, reply in told:
+            self._tell(number, seq, reply, None)
 
     def take_found(self, body: bytes) -> None:
         """Take in what queries returned, and tell who asked."""

@@ -31,6 +31,7 @@ from happy.split.link import Link
 from happy.split.messages import Kind, Line, Order, Ready
 from happy.split.pipe import socket_pair
 from happy.split.queries import queries_of, schema_digest
+from happy.split.shares import Shares
 from happy.stream import Stream
 from happy.world import Run
 
@@ -76,7 +77,7 @@ class Front:
                 self._process = subprocess.Popen(  # noqa: S603 - ourselves
                     (sys.executable, "-P", "-m", FRONT, str(theirs.fileno()), str(os.getpid())),
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *(descriptor for *_, descriptor in order.doors)),
+                    pass_fds=(theirs.fileno(), order.shares, *(fd for *_, fd in order.doors)),
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 )
             except OSError:
@@ -182,6 +183,7 @@ class Front:
     def _lost(self) -> None:
         """Take note that the process is gone, or no use any more."""
         self._state, self._connections = "ended", 0
+        self._fronts.shares.leave(self._number)
         self._counterpart.lose()
         self._drain_done()
         if self._fronts.serving:
@@ -291,6 +293,7 @@ class Fronts:
         self.queries = queries_of(config.app)
         self.schema = schema_digest(config.definition)
         self.serving = False
+        self.shares = Shares.create(config.fronts)
         self._config = config
         self._container = container
         self._doors = doors
@@ -315,6 +318,7 @@ class Fronts:
             settings=config.settings_json,
             limits=attrs.asdict(config.limits),
             doors=[(door.kind, door.endpoint, door.fileno()) for door in self._doors],
+            shares=self.shares.descriptor,
             access=container.log.access,
             access_file=None if access_file is None else str(Path(access_file).absolute()),
             certificate=None if certificate is None else str(certificate.absolute()),
@@ -355,6 +359,7 @@ class Fronts:
             front.kill()
             front.close()
             front.wait()
+        self.shares.close()
 
     def reopen(self) -> None:
         """Let them go on in a new file of the access log."""
@@ -375,6 +380,7 @@ class Fronts:
         """End them; fires when they are gone."""
         if self._watch.running:
             self._watch.stop()
+        self.shares.close()
         for front in self._fronts:
             front.close()
         return gatherResults([self.run_aside(front.wait) for front in self._fronts])

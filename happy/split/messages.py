@@ -75,6 +75,8 @@ class Order(msgspec.Struct, frozen=True):
     limits: dict[str, int]
     doors: list[tuple[str, str, int]]
     """Of each: its kind, its endpoint, and the descriptor of the socket that listens."""
+    shares: int
+    """The descriptor of the memory that says how many connections each front has."""
     access: str
     access_file: str | None
     certificate: str | None = None
@@ -150,28 +152,35 @@ class MessageReader:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
+    def feed(self, data: bytes | bytearray) -> Iterator[tuple[Kind, bytes]]:
         """Take bytes in; yield the messages that are whole by now.
 
         Raises ``BrokenLink`` at a kind that is not known.
         """
-        held = self._held
-        held += data
-        start, end = 0, len(held)
+        if self._held:
+            self._held += data
+            data = self._held
+        start, end = 0, len(data)
         try:
             while end - start >= _HEAD.size:
-                length, kind = _HEAD.unpack_from(held, start)
+                length, kind = _HEAD.unpack_from(data, start)
                 body_start = start + _HEAD.size
                 if end - body_start < length:
                     return
                 start = body_start + length
-                yield _kind(kind), bytes(held[body_start:start])
+                yield _kind(kind), bytes(data[body_start:start])
         finally:
-            del held[:start]
+            if data is self._held:
+                del data[:start]
+            elif start < end:  # else it came whole, as nearly all does
+                self._held += data[start:]
+
+
+_KINDS: Final = {int(kind): kind for kind in Kind}
 
 
 def _kind(number: int) -> Kind:
     try:
-        return Kind(number)
-    except ValueError:
+        return _KINDS[number]
+    except KeyError:
         raise BrokenLink(f"a message of kind {number} is not known") from None
