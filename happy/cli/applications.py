@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import click
 
-from happy.cli.output import Unwell
+from happy.cli.output import Unwell, config_option
 from happy.cli.places import data_of
 from happy.errors import ConfigError
 from happy.journal.names import segment_seq
@@ -22,14 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def application_options(command: F) -> F:
     """Give a command the argument NAME, and --config and --data; see ``application``."""
-    config = click.option(
-        "--config",
-        "-c",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        required=True,
-        help="The configuration that has the application.",
-    )
+    config = config_option("The configuration that has the application.", required=True)
     data = click.option(
         "--data",
         type=click.Path(path_type=Path),

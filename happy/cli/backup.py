@@ -18,7 +18,16 @@ from happy.cli.copying import (
     copy_segment,
 )
 from happy.cli.keepsakes import copy_snapshots
-from happy.cli.output import Unwell, counted, json_option, progress, safe, short_bytes, write_json
+from happy.cli.output import (
+    Unwell,
+    config_option,
+    counted,
+    json_option,
+    progress,
+    safe,
+    short_bytes,
+    write_json,
+)
 from happy.cli.places import data_of
 from happy.cli.segments import journals_in
 from happy.cli.statuses import Status, statuses
@@ -30,8 +39,7 @@ from happy.journal.names import BLOBS, LOCK, segment_seq
 
 @click.command()
 @click.argument("places", metavar="[DIR]...", nargs=-1)
-@click.option("--config", "-c", type=click.Path(path_type=Path), metavar="FILE",
-              help="Take the applications DIR ... of this configuration, or all.")  # fmt: skip
+@config_option("Take the applications DIR ... of this configuration, or all.")
 @click.option("--to", "to", type=click.Path(path_type=Path), required=True, metavar="BACKUP",
               help="Where the backup is, or will be.")  # fmt: skip
 @json_option

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from happy.cli.applications import application_of
-from happy.cli.output import Unwell, is_terminal, safe
+from happy.cli.output import Unwell, config_option, is_terminal, safe
 from happy.cli.serving import serve
 from happy.cli.statuses import Status, statuses
 from happy.collecting import collecting_seldom
@@ -39,8 +39,7 @@ _WRITE_BYTES: Final = 64 * 1024
 
 @click.command()
 @click.argument("application", metavar="MODULE:CLASS|NAME")
-@click.option("--config", "-c", type=click.Path(path_type=Path), metavar="FILE",
-              help="Take the application NAME of this configuration.")  # fmt: skip
+@config_option("Take the application NAME of this configuration.")
 @click.option("--live-from", type=click.IntRange(min=1), default=2**64, metavar="SEQ",
               help="Apply frames from this seq on as they come.")  # fmt: skip
 @click.option("--accept-divergence", is_flag=True,

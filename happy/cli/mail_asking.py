@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from happy.cli.asking import NoAnswer, NotRunning, ask
-from happy.cli.output import Unwell, json_option, rfc3339, safe, write_json
+from happy.cli.output import Unwell, config_option, json_option, rfc3339, safe, write_json
 
 REASON_CHARS_MAX: Final = 300
 """How long a reason may be; it is written to the control socket in one line."""
@@ -22,13 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def place_options(command: F) -> F:
     """Give a command the argument DATA_DIR and the options --config and --json."""
-    config = click.option(
-        "--config",
-        "-c",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="The container of this configuration.",
-    )
+    config = config_option("The container of this configuration.")
     data = click.argument(
         "data", metavar="[DATA_DIR]", type=click.Path(path_type=Path), required=False
     )

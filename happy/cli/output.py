@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, TypeVar
 
 import click
@@ -79,6 +80,18 @@ def reason(error: OSError) -> str:
 json_option: Callable[[F], F] = click.option(
     "--json", "as_json", is_flag=True, help="Write JSON to standard output, for programs."
 )
+
+
+def config_option(help_text: str, *, required: bool = False) -> Callable[[F], F]:
+    """Give a command the option --config: the path of a configuration, None when it is left out."""
+    return click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        required=required,
+        help=help_text,
+    )
 
 
 def is_terminal() -> bool:

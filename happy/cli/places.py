@@ -9,20 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
-from happy.cli.output import Unwell, reason
+from happy.cli.output import Unwell, config_option, reason
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def journal_argument(command: F) -> F:
     """Give a command the argument DIR and the option --config; see ``journal_path``."""
-    config = click.option(
-        "--config",
-        "-c",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Take the journal of application DIR of this configuration.",
-    )
+    config = config_option("Take the journal of application DIR of this configuration.")
     return click.argument("place", metavar="DIR")(config(command))
 
 

@@ -17,7 +17,7 @@ from happy.cli.copying import (
     refuse_unless_free,
 )
 from happy.cli.keepsakes import copy_snapshots
-from happy.cli.output import Unwell, json_option, progress, safe, write_json
+from happy.cli.output import Unwell, config_option, json_option, progress, safe, write_json
 from happy.cli.statuses import Status, statuses
 from happy.cli.verdict import Health, Verdict, Verification
 from happy.errors import Corrupt, HappyError
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 @click.option("--to", "to", type=click.Path(path_type=Path), required=True, metavar="DIR",
               help="The journal to make, DATA/NAME; it must not be there.")  # fmt: skip
 @click.option("--verify", is_flag=True, help="Replay it with the application of --config.")
-@click.option("--config", "-c", type=click.Path(path_type=Path), metavar="FILE",
-              help="The configuration that has the application.")  # fmt: skip
+@config_option("The configuration that has the application.")
 @click.option("--app", "name", metavar="NAME",
               help="The application in it; otherwise it is named like DIR.")  # fmt: skip
 @json_option

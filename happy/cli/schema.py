@@ -9,20 +9,13 @@ import click
 import msgspec
 
 from happy.cli.applications import application_of
-from happy.cli.output import Unwell, json_option
+from happy.cli.output import Unwell, config_option, json_option
 from happy.declared import changes, declared_by
 
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    required=True,
-    help="The configuration that has the application.",
-)
+@config_option("The configuration that has the application.", required=True)
 @click.option(
     "--compare",
     type=click.Path(path_type=Path),

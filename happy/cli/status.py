@@ -14,6 +14,7 @@ from happy.cli.asking import NoAnswer, ask
 from happy.cli.metrics import metrics_text, why_unwell
 from happy.cli.output import (
     Unwell,
+    config_option,
     is_terminal,
     json_option,
     rfc3339,
@@ -149,13 +150,7 @@ class _Answer(msgspec.Struct):
 
 @click.command()
 @click.argument("data", metavar="[DATA_DIR]", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Ask the container of this configuration.",
-)
+@config_option("Ask the container of this configuration.")
 @click.option("--metrics", is_flag=True, help="Write metrics as Prometheus reads them.")
 @json_option
 def status(data: Path | None, config: Path | None, metrics: bool, as_json: bool) -> None:

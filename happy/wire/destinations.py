@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from happy.effects import Owed
 from happy.limits import Limits
+from happy.wire.lanes import Ending
 
 log = Logger()
 
@@ -91,16 +92,15 @@ class Destinations:
         self._clock = clock
         self._queues: dict[str, Queue] = {}
         self._asking: deque[Queue] = deque()  # for a lane, in their turn
-        self._lanes = 0
+        self._ending = Ending(clock)
         self._filling = False
         self._forget_at = _REMEMBERED
         self._pauses: set[Deferred[None]] = set()
-        self._stopped: Deferred[None] | None = None
 
     @property
     def stopping(self) -> bool:
         """Whether nothing new is begun any more."""
-        return self._stopped is not None
+        return self._ending.stopping
 
     @property
     def others_wait(self) -> bool:
@@ -128,26 +128,14 @@ class Destinations:
 
         After ``timeout_s`` ``cut`` is called: it must make them end.
         """
-        if self._stopped is not None:
-            return self._stopped
-        stopped: Deferred[None] = Deferred()
-        self._stopped = stopped
+        return self._ending.stop(self._let_go, timeout_s, cut)
+
+    def _let_go(self) -> None:
         for queue in self._queues.values():
             queue.clear()
         self._asking.clear()
         for pause in tuple(self._pauses):
             pause.callback(None)
-        if not self._lanes and not stopped.called:
-            stopped.callback(None)
-        if stopped.called:
-            return stopped
-        alarm = self._clock.callLater(timeout_s, cut)
-
-        def done(_: None) -> None:
-            if alarm.active():
-                alarm.cancel()
-
-        return stopped.addCallback(done)
 
     async def pause(self, pause_s: float) -> None:
         """Wait so long, or until ``stop``."""
@@ -174,11 +162,11 @@ class Destinations:
         if self._filling:  # a lane that ended at once, below: the loop goes on anyway
             return
         self._filling = True
-        while self._asking and self._lanes < self._limits.mail_out_connections_max:
+        while self._asking and self._ending.lanes < self._limits.mail_out_connections_max:
             queue = self._asking.popleft()
             queue.has_asked = False
             if queue.wants_lane:
-                self._lanes += 1
+                self._ending.lanes += 1
                 queue.lanes += 1
                 Deferred.fromCoroutine(self._run(queue))
         self._filling = False
@@ -188,12 +176,8 @@ class Destinations:
             await self._lane(queue)
         except Exception:  # noqa: BLE001 - one debt's trouble must not keep back the others
             log.failure("a message could not be sent; it stays owed until the next start")
-        self._lanes -= 1
         queue.lanes -= 1
-        if self._stopped is not None:
-            if not self._lanes:
-                self._stopped.callback(None)
-            return
+        self._ending.lane_ended()
         self.want(queue)
 
     def _forget_some(self) -> None:
