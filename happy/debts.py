@@ -86,14 +86,16 @@ class Debts:
 
     def status(self) -> dict[str, Any]:
         """Return how much is owed, and in how long the next timer or schedule is due."""
-        timers = [owed.due_ns for owed in self.outbox if isinstance(owed.effect, Timer)]
+        outbox = self.outbox
         waits = [self._agenda.next_in_ns()]
-        if timers:
-            waits.append(min(timers) - self._now_ns())
+        timer_ns = outbox.next_timer_ns()
+        if timer_ns is not None:
+            waits.append(timer_ns - self._now_ns())
         wait_ns = min((wait_ns for wait_ns in waits if wait_ns is not None), default=None)
         return {
-            "owed": len(self.outbox),
-            "timers": len(timers),
+            "owed": len(outbox),
+            "held": outbox.held,
+            "timers": outbox.count(Timer),
             "schedules": len(self._agenda),
             "next_due_s": None if wait_ns is None else max(wait_ns // _NS, 0),
         }

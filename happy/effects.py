@@ -12,7 +12,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -130,6 +130,40 @@ _SETTLED_BY: dict[type, type] = {
 }
 
 
+_OUT_OF_DATE_MAX: Final = 64
+"""How much more than half of a heap may be out of date before it is made anew."""
+
+
+class _Waiting:
+    """What is to be handed out, the earliest first."""
+
+    def __init__(self) -> None:
+        self._due_ns: dict[EffectId, int] = {}
+        self._heap: list[tuple[int, EffectId]] = []  # with some that are out of date
+
+    def __len__(self) -> int:
+        return len(self._due_ns)
+
+    def get(self, effect_id: EffectId) -> int | None:
+        return self._due_ns.get(effect_id)
+
+    def put(self, effect_id: EffectId, due_ns: int) -> None:
+        self._due_ns[effect_id] = due_ns
+        heapq.heappush(self._heap, (due_ns, effect_id))
+
+    def drop(self, effect_id: EffectId) -> None:
+        self._due_ns.pop(effect_id, None)
+        if len(self._heap) > 2 * len(self._due_ns) + _OUT_OF_DATE_MAX:
+            self._heap = [(due_ns, effect_id) for effect_id, due_ns in self._due_ns.items()]
+            heapq.heapify(self._heap)
+
+    def first(self) -> tuple[int, EffectId] | None:
+        heap = self._heap
+        while heap and self._due_ns.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+
 class Outbox:
     """All that is owed and not yet done, in the order it was owed.
 
@@ -140,8 +174,8 @@ class Outbox:
         self.touched: set[EffectId] | None = None
         """Which debts may have changed, for whoever puts a set here and empties it."""
         self._owed: dict[EffectId, Owed] = {}
-        self._waiting: dict[EffectId, int] = {}  # when, of those that ``due`` may hand out
-        self._heap: list[tuple[int, EffectId]] = []
+        self._timers = _Waiting()
+        self._others = _Waiting()
         self._sum = Sum()
         self._counts: Counter[type] = Counter()
         self.held = 0
@@ -233,21 +267,25 @@ class Outbox:
         if len(self._before) == changes:
             return
         for effect_id, owed, due_ns in reversed(self._before[changes:]):
+            now = owed or self._owed.get(effect_id)
+            if now is None:
+                continue  # it was not there, and did not come
+            waiting = self._waiting(now)
             if owed is None:
-                self._owed.pop(effect_id, None)
+                del self._owed[effect_id]
             else:
                 self._owed[effect_id] = owed
             if due_ns is None:
-                self._waiting.pop(effect_id, None)
+                waiting.drop(effect_id)
             else:
-                self._await(effect_id, due_ns)
+                waiting.put(effect_id, due_ns)
         # Ids count up: their order is the one in which the debts were taken on.
         self._owed = dict(sorted(self._owed.items()))
         self._sum = Sum()
-        self._counts.clear()
-        self.held = 0
         for owed in self._owed.values():
-            self._take_in(owed)
+            self._sum.add(*_told(owed))
+        self._counts = Counter(type(owed.effect) for owed in self._owed.values())
+        self.held = sum(owed.hold is not None for owed in self._owed.values())
         del self._before[changes:]
 
     def digest(self) -> str:
@@ -256,62 +294,68 @@ class Outbox:
 
     def next_due_ns(self) -> int | None:
         """Return when the earliest debt that ``due`` has not handed out falls due."""
-        self._clean()
-        return self._heap[0][0] if self._heap else None
+        first = self._first()
+        return None if first is None else first[0]
+
+    def next_timer_ns(self) -> int | None:
+        """Return when the earliest timer falls due: 0 when it was handed out; None without any."""
+        if len(self._timers) < self._counts[Timer]:
+            return 0
+        first = self._timers.first()
+        return None if first is None else first[0]
 
     def due(self, now_ns: int) -> Iterator[Owed]:
         """Hand out each debt that is due, once: again only after a delay or a restart."""
-        while True:
-            self._clean()
-            if not self._heap or self._heap[0][0] > now_ns:
-                return
-            effect_id = heapq.heappop(self._heap)[1]
-            del self._waiting[effect_id]
-            yield self._owed[effect_id]
+        while (found := self._first()) is not None and found[0] <= now_ns:
+            owed = self._owed[found[1]]
+            self._waiting(owed).drop(owed.id)
+            yield owed
+
+    def _first(self) -> tuple[int, EffectId] | None:
+        timer, other = self._timers.first(), self._others.first()
+        return min(timer, other) if timer and other else timer or other
+
+    def _waiting(self, owed: Owed) -> _Waiting:
+        return self._timers if isinstance(owed.effect, Timer) else self._others
 
     def _put(self, owed: Owed) -> None:
         self._change(owed)
         if owed.hold is None:
-            self._await(owed.id, owed.due_ns)
+            self._waiting(owed).put(owed.id, owed.due_ns)
         else:
-            self._waiting.pop(owed.id, None)
+            self._waiting(owed).drop(owed.id)
 
     def _change(self, owed: Owed) -> None:
         """Put a debt in the place of what it was; when it is handed out stays as it is."""
         untrack((owed,))
-        self._take_out(owed.id)
-        self._take_in(owed)
+        before = self._take_out(owed.id)
+        if before is None:
+            self._counts[type(owed.effect)] += 1
+        if owed.hold is not None:
+            self.held += 1
+        self._sum.add(*_told(owed))
         self._owed[owed.id] = owed
 
     def _drop(self, effect_id: EffectId) -> None:
-        self._take_out(effect_id)
-        self._owed.pop(effect_id, None)
-        self._waiting.pop(effect_id, None)
+        owed = self._take_out(effect_id)
+        if owed is not None:
+            self._counts[type(owed.effect)] -= 1
+            del self._owed[effect_id]
+            self._waiting(owed).drop(effect_id)
 
-    def _take_in(self, owed: Owed) -> None:
-        self._sum.add(*_told(owed))
-        self._counts[type(owed.effect)] += 1
-        self.held += owed.hold is not None
-
-    def _take_out(self, effect_id: EffectId) -> None:
-        """Note how a debt is before it changes, and take it out of digest and counts."""
+    def _take_out(self, effect_id: EffectId) -> Owed | None:
+        """Note how a debt is before it changes, and take it out of the digest; return it."""
         owed = self._owed.get(effect_id)
         if self.touched is not None:
             self.touched.add(effect_id)
-        self._before.append((effect_id, owed, self._waiting.get(effect_id)))
-        if owed is not None:
-            self._sum.remove(*_told(owed))
-            self._counts[type(owed.effect)] -= 1
-            self.held -= owed.hold is not None
-
-    def _await(self, effect_id: EffectId, due_ns: int) -> None:
-        self._waiting[effect_id] = due_ns
-        heapq.heappush(self._heap, (due_ns, effect_id))
-
-    def _clean(self) -> None:
-        heap = self._heap
-        while heap and self._waiting.get(heap[0][1]) != heap[0][0]:
-            heapq.heappop(heap)
+        if owed is None:
+            self._before.append((effect_id, None, None))
+            return None
+        self._before.append((effect_id, owed, self._waiting(owed).get(effect_id)))
+        if owed.hold is not None:
+            self.held -= 1
+        self._sum.remove(*_told(owed))
+        return owed
 
 
 def _told(owed: Owed) -> tuple[Any, ...]:

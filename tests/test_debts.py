@@ -233,10 +233,13 @@ def test_the_status_tells_timers_and_when_the_next_is_due(watch):
     """Mail is owed and no timer; what is due already is due in no time."""
     watch.owe(MAIL, 3)
     assert watch.debts.status() == {
-        "owed": 1, "timers": 0, "schedules": 1, "next_due_s": None,
+        "owed": 1, "held": 0, "timers": 0, "schedules": 1, "next_due_s": None,
     }  # fmt: skip
     watch.owe(Timer(Wake()), 20)
     watch.owe(Timer(Wake()), 30)
     watch.clock.advance(5)
     told = watch.debts.status()
     assert (told["owed"], told["timers"], told["next_due_s"]) == (3, 2, 15)
+    watch.clock.advance(16)  # the first is handed out, and nobody has taken it
+    told = watch.debts.status()
+    assert (told["timers"], told["next_due_s"]) == (2, 0)

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from happy.effects import Call, Outbox, Owed, SendMail, Timer
+from happy.effects import Call, Hold, Outbox, Owed, SendMail, Timer
 from happy.event import (
     CallEnded,
     MailDelayed,
@@ -48,7 +48,8 @@ class Owing(RuleBasedStateMachine):
         self.waiting = {}
         self.now = 0
         self.seq = 0
-        self.before = ({}, {})
+        self.holding = set()
+        self.before = ({}, {}, set())
         self.handed = False
 
     ids = st.tuples(st.integers(1, 12), st.integers(0, 1))
@@ -66,10 +67,30 @@ class Owing(RuleBasedStateMachine):
         done = self.outbox.settle(ENDS[end](*effect_id))
         if isinstance(self.owed.get(effect_id), SETTLES[end]):
             assert done.id == effect_id
-            del self.owed[effect_id]
-            self.waiting.pop(effect_id, None)
+            self.forget(effect_id)
         else:
             assert done is None
+
+    def forget(self, effect_id):
+        self.owed.pop(effect_id, None)
+        self.waiting.pop(effect_id, None)
+        self.holding.discard(effect_id)
+
+    @rule(effect_id=ids)
+    def hold(self, effect_id):
+        """What is held is not handed out, and is told so."""
+        if isinstance(self.owed.get(effect_id), SendMail):
+            self.outbox.hold(effect_id, Hold(9, 9, "root", "wait"))
+            self.holding.add(effect_id)
+            self.waiting.pop(effect_id, None)
+
+    @rule(effect_id=ids)
+    def release(self, effect_id):
+        """It is handed out when it is due, though it was before."""
+        if effect_id in self.holding:
+            self.outbox.hold(effect_id, None)
+            self.holding.discard(effect_id)
+            self.waiting[effect_id] = self.outbox.get(effect_id).due_ns
 
     @rule(effect_id=ids, attempts=st.integers(1, 3), retry=st.integers(0, 20), twice=st.booleans())
     def delay(self, effect_id, attempts, retry, twice):
@@ -77,7 +98,8 @@ class Owing(RuleBasedStateMachine):
             delayed = MailDelayed(effect_id[0], effect_id[1], "a@x", attempts, retry)
             assert self.outbox.settle(delayed) is None
         if isinstance(self.owed.get(effect_id), SendMail):
-            self.waiting[effect_id] = retry
+            if effect_id not in self.holding:
+                self.waiting[effect_id] = retry
             owed = self.outbox.get(effect_id)
             assert (owed.attempts, owed.due_ns) == (attempts, retry)
 
@@ -86,19 +108,19 @@ class Owing(RuleBasedStateMachine):
         """An attempt that begins hands nothing out again, and forgets no moment."""
         assert self.outbox.settle(MailSending(*effect_id, "a@x", 1)) is None
         if isinstance(self.owed.get(effect_id), SendMail):
-            assert self.outbox.get(effect_id).state == "sending"
+            begun = effect_id not in self.holding or self.outbox.get(effect_id).sending
+            assert self.outbox.get(effect_id).state == ("sending" if begun else "held")
 
     @rule(effect_id=ids)
     def cancel(self, effect_id):
         self.outbox.cancel(effect_id)
-        self.owed.pop(effect_id, None)
-        self.waiting.pop(effect_id, None)
+        self.forget(effect_id)
 
     @rule()
     def commit(self):
         self.outbox.commit()
         self.handed = False
-        self.before = (dict(self.owed), dict(self.waiting))
+        self.before = (dict(self.owed), dict(self.waiting), set(self.holding))
 
     @rule()
     def roll_back(self):
@@ -106,7 +128,7 @@ class Owing(RuleBasedStateMachine):
         if self.handed:
             return
         self.outbox.rollback()
-        self.owed, self.waiting = (dict(part) for part in self.before)
+        self.owed, self.waiting, self.holding = (part.copy() for part in self.before)
 
     @rule(passed=st.integers(0, 8))
     def hand_out(self, passed):
@@ -124,6 +146,14 @@ class Owing(RuleBasedStateMachine):
         assert len(self.outbox) == len(self.owed)
         assert all(effect_id in self.outbox for effect_id in self.owed)
         assert self.outbox.next_due_ns() == min(self.waiting.values(), default=None)
+        for kind in (SendMail, Call, Timer):
+            count = sum(isinstance(effect, kind) for effect in self.owed.values())
+            assert self.outbox.count(kind) == count
+        held = [owed for owed in self.outbox if owed.hold is not None]
+        assert (len(held), self.outbox.held) == (len(self.holding), len(self.holding))
+        timers = {i for i, effect in self.owed.items() if isinstance(effect, Timer)}
+        waiting = [self.waiting.get(i, 0) for i in timers]  # 0 where it was handed out
+        assert self.outbox.next_timer_ns() == min(waiting, default=None)
 
 
 TestOwing = Owing.TestCase
@@ -245,3 +275,14 @@ def test_how_far_a_message_is_belongs_to_the_digest_and_can_be_taken_back(told):
     outbox.rollback()
     assert outbox.digest() == before
     assert outbox.get((1, 0)).state == "pending"
+
+
+def test_timers_that_are_cancelled_leave_nothing_behind():
+    """However many are set for a far day and cancelled, what is kept is about what is owed."""
+    outbox = owing(TIMER)
+    for seq in range(2, 2_000):
+        outbox.owe(Owed((seq, 0), TIMER, 0, 10**18))
+        outbox.cancel((seq, 0))
+    outbox.commit()
+    assert len(outbox._timers._heap) < 200
+    assert outbox.next_due_ns() == outbox.next_timer_ns() == 5

@@ -79,6 +79,7 @@ _METRICS: Final = (
     ),
     _Metric("happy_waiting", _GAUGE, "Events that wait for their turn.", _at("waiting")),
     _Metric("happy_owed", _GAUGE, "Mail, calls and timers that are not done.", _at("owed")),
+    _Metric("happy_held", _GAUGE, "Mail that is owed and held by an operator.", _at("held")),
     _Metric("happy_timers", _GAUGE, "Timers that are owed.", _at("timers")),
     _Metric("happy_keys", _GAUGE, "Idempotency keys that are remembered.", _at("keys")),
     _Metric("happy_disk_full", _GAUGE, "Whether the disk is full: 1 or 0.", _at("disk_full")),

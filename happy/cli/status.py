@@ -105,6 +105,7 @@ class _Application(msgspec.Struct):
     digest: _Digest | None = None
     snapshot: _Snapshot | None = None
     quarantined: list[int] = []
+    held: int = 0
     timers: int = 0
     schedules: int = 0
     next_due_s: int | None = None
@@ -125,7 +126,8 @@ class _Application(msgspec.Struct):
         yield "events", f"{self.seq}, {self.failed} failed{waiting}"
         if self.quarantined:
             yield "quarantined", f"{len(self.quarantined)}"
-        yield "owed", f"{self.owed}"
+        held = f", {self.held} held" if self.held else ""
+        yield "owed", f"{self.owed}{held}"
         yield "timers", self.due
         yield "state", _shown(self.memory)
         if self.disk_full:
