@@ -186,9 +186,12 @@ def test_whatever_is_changed_several_processes_say_the_same(original, tmp_path_f
     shutil.rmtree(path.parent)
 
 
-@pytest.mark.parametrize("times", [(9, 1), (9, 1, 1), (1, 9, 8)])
-def test_a_time_that_goes_back_between_segments_is_told(tmp_path, times):
-    """Each segment is good by itself, with the right chain: only beside the other one is it not."""
+@pytest.mark.parametrize(("times", "good"), [((9, 1), 1), ((9, 1, 1), 1), ((1, 9, 8), 2)])
+def test_a_time_that_goes_back_between_segments_is_told(tmp_path, times, good):
+    """Each segment is good by itself, with the right chain: only beside the other one is it not.
+
+    What shows a journal says so, too, and shows nothing behind it.
+    """
     chain, previous_end = first_chain(b"j" * 16), 0
     for seq, time_s in enumerate(times, 1):
         header = SegmentHeader(b"j" * 16, seq, seq, SECOND, previous_end, chain, seq)
@@ -207,6 +210,11 @@ def test_a_time_that_goes_back_between_segments_is_told(tmp_path, times):
     said = same(tmp_path)
     assert said.health == "corrupt"
     assert "does not continue this journal" in said.sentence
+    for command in ("show", "cat"):
+        shown = happy("journal", command, tmp_path)
+        assert (shown.exit_code, "does not continue this journal" in shown.stderr) == (1, True)
+        assert b"test" in shown.stdout_bytes
+    assert len(happy("journal", "show", tmp_path).stdout.splitlines()) == good
 
 
 @pytest.mark.parametrize("damage", ["none", "gone", "cut", "moved"])

@@ -243,3 +243,10 @@ def test_the_status_tells_timers_and_when_the_next_is_due(watch):
     watch.clock.advance(16)  # the first is handed out, and nobody has taken it
     told = watch.debts.status()
     assert (told["timers"], told["next_due_s"]) == (2, 0)
+
+
+def test_the_status_walks_over_nothing_that_is_owed(watch, monkeypatch):
+    """However much it is, a look costs the same."""
+    watch.owe(Timer(Wake()), 20)
+    monkeypatch.delattr(Outbox, "__iter__")
+    assert watch.debts.status()["timers"] == 1

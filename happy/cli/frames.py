@@ -74,7 +74,8 @@ def _until_end(
         if end is not None:
             _check_follows(end, segment)
         yield segment
-        reading = frames_of(disk, name, segment.header, place)
+        before_ns = 0 if end is None else end.position.time_ns
+        reading = frames_of(disk, name, segment.header, place, before_ns)
         while True:
             try:
                 frame = next(reading)
