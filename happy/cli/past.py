@@ -16,6 +16,7 @@ from twisted.internet.endpoints import serverFromString
 
 from happy.app import App, BlobReader, BlobWriter
 from happy.cli.output import Unwell, progress, rfc3339, safe, write_json
+from happy.cli.replaying import Replay, check_until
 from happy.cli.statuses import Status, statuses
 from happy.codec import settings_from_bytes
 from happy.config.endpoints import server_endpoint
@@ -103,8 +104,6 @@ def serve_past(app: Application, asked: Wanted, endpoint: str, *, as_json: bool)
     """Replay, then answer HTTP until Ctrl-C or SIGTERM."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it picks one
 
-    from happy.cli.replay import replayed_until  # noqa: PLC0415 - which imports this module
-
     if not app.config.app.has_http():
         raise click.UsageError(f"--serve: {app.config.name} has no HTTP door")
     try:
@@ -112,7 +111,8 @@ def serve_past(app: Application, asked: Wanted, endpoint: str, *, as_json: bool)
     except ValueError as error:
         raise click.UsageError(f"--serve: {error}") from None
     with statuses(app.path), progress("replaying") as tell:
-        machine, _ = replayed_until(app, asked, tell, near=asked)
+        machine = Replay(app.path, app.config.definition, asked, tell, near=asked).run()
+        check_until(app.path, asked, machine.seq)
     past = past_app(app.config, machine, app.path)
     site = site_for(past, limits=app.config.limits, reactor=reactor)
     door = Door("http", where, site)

@@ -99,7 +99,7 @@ class _Tally:
 def _replay(app: Application, asked: Wanted, *, as_json: bool) -> None:
     began = time.monotonic()
     with statuses(app.path), progress("replaying") as tell:
-        machine, tally = replayed_until(app, asked, tell)
+        machine, tally = _replayed(app, asked, tell)
     seconds = time.monotonic() - began
     said = _plain(app, machine, tally, seconds)
     if as_json:
@@ -134,16 +134,11 @@ def _plain(app: Application, machine: Machine, tally: _Tally, seconds: float) ->
     }
 
 
-def replayed_until(
-    app: Application, asked: Wanted, tell: Any, near: Wanted | None = None
-) -> tuple[Machine, _Tally]:
-    """Return the machine of an application as it was, and what was counted on the way.
-
-    With ``near``, the last snapshot that this covers saves the way to it.
-    """
+def _replayed(app: Application, asked: Wanted, tell: Any) -> tuple[Machine, _Tally]:
+    """Return the machine of an application as it was, and what was counted on the way."""
     from happy.cli.replaying import Replay, check_until  # noqa: PLC0415 - as above
 
-    replaying = Replay(app.path, app.config.definition, asked, tell, near=near)
+    replaying = Replay(app.path, app.config.definition, asked, tell)
     machine = replaying.machine
     tally = _Tally(begin_seq=replaying.begin_seq)
     for batch in replaying.batches():
