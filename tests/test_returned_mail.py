@@ -61,7 +61,7 @@ def test_what_a_server_reports_is_an_event_and_suppresses_who_is_gone(container,
     with relay(happy=port, smarthost=sink.port) as one:
         house = desk(container, port=port, smarthost=one.port).start()
         have_written(port, "gone", "full", "bob")
-        wait_until(lambda: len(TAKEN.findall(one.log)) == 2, "both have come back")
+        wait_until(lambda: len(TAKEN.findall(one.log)) >= 2, "both have come back")
         assert sink.wait_for(1)[0][1] == ("bob@x.example",)
         assert suppressed(house) == ["gone@x.example"]
         have_written(port, "gone")
