@@ -1,7 +1,8 @@
 """Telling those who wait what became of their events: the only place that answers.
 
 ``Answers.release`` hands out an outcome, and nothing else in the program does; the stream calls
-it when the event is durable and applied. So "answered means durable" is one function.
+it when the event is durable and applied. So "answered means durable" is one function. Who wants
+no outcome, for mail is accepted before it is applied, is told by ``keep`` of what is durable.
 """
 
 from __future__ import annotations
@@ -54,6 +55,19 @@ class Waiter:
         self.answer.errback(error)
 
 
+class Early:
+    """A ``Waiting`` that may be told that its event is durable before it is applied."""
+
+    @property
+    def early(self) -> bool:
+        """Whether that is all it waits for."""
+        raise NotImplementedError
+
+    def kept(self, seq: int) -> None:
+        """Take the place of the event, which is durable; its outcome comes all the same."""
+        raise NotImplementedError
+
+
 class Answers:
     """The answers of one application; see the head of this module."""
 
@@ -93,6 +107,16 @@ class Answers:
                 self.report(admitted, outcome.error)
             for waiter in admitted.waiters:
                 self.release(waiter, admitted.seq, outcome)
+
+    def keep(self, batch: Batch) -> int:
+        """Tell who waits for no outcome that a batch is durable; return of how many events."""
+        count = 0
+        for admitted in batch.admitted:
+            for waiter in admitted.waiters:
+                if isinstance(waiter, Early) and waiter.early:
+                    waiter.kept(admitted.seq)
+                    count += 1
+        return count
 
     def release(self, waiter: Waiting, seq: int, outcome: Outcome) -> None:
         """Tell a waiter the outcome of the event that has this seq."""
@@ -135,9 +159,18 @@ def fail_batch(batch: Batch, error: type[HappyError], reason: str, *, placed: bo
             waiter.failed(admitted.seq if placed else 0, error(reason))
 
 
-def turn_away(order: Order, error: type[HappyError], reason: str) -> None:
-    """Tell all who wait in a queue, and are in no batch yet, that their events are not kept."""
-    while order.waiting:
-        batch = order.take()
-        order.settle(batch)
-        fail_batch(batch, error, reason)
+def turn_away(
+    order: Order,
+    error: type[HappyError],
+    reason: str,
+    stays: Callable[[object], bool] | None = None,
+) -> None:
+    """Tell all who wait in a queue, and are in no batch yet, that their events are not kept.
+
+    But for those of the events that ``stays`` says yes to.
+    """
+    fail_batch(order.drop(stays or _nothing), error, reason)
+
+
+def _nothing(_event: object) -> bool:
+    return False

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-from happy.errors import DefinitionError
+from happy.errors import DefinitionError, HappyError
 from happy.event import (
     ANY_VERSION,
     Blob,
@@ -93,6 +93,9 @@ class StreamPort(Protocol):
         self, query: Callable[..., Any], arguments: Mapping[str, Any], waiter: Waiting
     ) -> None:
         """Tell ``waiter`` what a query of the state returns, with seq 0; raises what it raises."""
+
+    def trouble(self, size: int) -> HappyError | None:
+        """Return why a mail of so many bytes, 0 when unknown, would not be taken now, if so."""
 
     def blob_writer(self) -> BlobWriter:
         """Return a place for a body that is too large for the memory."""
@@ -207,10 +210,20 @@ class App:
         """Return a place to put a large body before an event names it; for doors."""
         return self._stream.blob_writer()
 
+    def trouble(self, size: int = 0) -> HappyError | None:
+        """Return why a mail of so many bytes would not be taken now, if it would not; for doors."""
+        return self._stream.trouble(size)
+
     @property
     def return_paths(self) -> ReturnPaths:
         """What knows the return paths of our own mail again; for doors."""
         return self._stream.return_paths
+
+    def surely_knows(self, local: str, domain: str) -> bool | None:
+        """Return what ``knows_recipient`` will say whatever the state is; None when it depends."""
+        if self.mail is None or self.return_paths.effect_of(local) is not None:
+            return True
+        return self.mail.surely_knows(local, domain)
 
     def knows_recipient(self, local: str, domain: str = "") -> Awaitable[bool]:
         """``await`` whether a mail route takes this address now; asked at RCPT.

@@ -277,7 +277,7 @@ class Machine:
     def _take_mail(self, seq: int, time_ns: int, mail: Mail) -> Outcome:
         outcome = self._tell(seq, time_ns, self._return_paths.left_of(mail))
         self.unacknowledged.forget(mail.acknowledged)
-        if not isinstance(outcome, RefusedOutcome):  # of which the peer hears no 250
+        if mail.early or not isinstance(outcome, RefusedOutcome):  # else the peer hears no 250
             self.unacknowledged.take(seq, time_ns, mail)
         return outcome
 

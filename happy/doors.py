@@ -151,11 +151,11 @@ class MailDoors:
 
     def door(self, kind: str, endpoint: MailEndpoint, app: App, config: AppConfig) -> Door:
         """Return the door at a place, with an application behind it besides those there were."""
-        checks = self._checks_of(endpoint, config.limits)
+        checks, early = self._checks_of(endpoint, config.limits), config.accept == "durable"
         place = kind, str(endpoint)
         if place in self._shared:
             door, factory = self._shared[place]
-            factory.homes.add(app, config.limits, checks)
+            factory.homes.add(app, config.limits, checks, early=early)
             return door
         factory = (LmtpFactory if kind == "lmtp" else MailFactory)(
             app,
@@ -165,6 +165,7 @@ class MailDoors:
             certificate=self._certificate,
             trust=self._trust(endpoint, config.limits),
             checks=checks,
+            early=early,
         )
         door = Door(kind, str(endpoint), factory)
         if endpoint.can_be_shared:

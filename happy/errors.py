@@ -132,6 +132,10 @@ class CoreLost(Unavailable):
     """The core's process ended: an event that it had is kept, its outcome is not known."""
 
 
+class Late(Unavailable):
+    """What a door has asked was not answered in time: the handlers take theirs."""
+
+
 class DeadlyEvent(HappyError):
     """An event whose handler raised what ends a program; after some such ends it is quarantined."""
 

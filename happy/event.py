@@ -235,7 +235,8 @@ class Mail:
     ``content`` is the whole message with CRLF line ends (a ``Blob`` when large), ``header`` its
     header section. ``options`` are the parameters of MAIL, ``recipient_options`` of each RCPT,
     ``forwarded`` what a relay tells of its client, ``via`` who told of ``peer``, ``login`` a user.
-    ``host`` is who took it, ``checked`` what was looked up about it, if anything was.
+    ``host`` is who took it, ``checked`` what was looked up about it, if anything was; ``early``
+    when its 250 did not wait for its handler.
     """
 
     reverse_path: str
@@ -255,6 +256,7 @@ class Mail:
     login: str = ""
     host: str = ""
     checked: Facts | None = None
+    early: bool = False
 
     @property
     def facts(self) -> Facts:

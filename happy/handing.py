@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from happy.answers import Answers
+from happy.backlog import is_early
 from happy.codec import EventDecoder, encode
-from happy.errors import HappyError, NotOpen
+from happy.errors import CoreLost, HappyError, NotOpen
 from happy.event import Exchange, MailAcknowledged, Waiting
 from happy.inline_core import Core
 from happy.memory import MemoryWatch
@@ -88,9 +89,15 @@ class Handing:
 
     def check(self, event: object) -> None:
         """Raise an ``Unavailable`` when an event cannot be taken at present."""
-        if self._core.away is not None:
+        if self._core.away is not None and not (self._core.ahead and is_early(event)):
             raise NotOpen(self._core.away)
         self._memory.check(event)
+
+    def trouble(self, size: int) -> HappyError | None:
+        """Return why a mail of so many bytes would not be admitted now."""
+        if self._core.away is not None and not self._core.ahead:
+            return CoreLost(self._core.away)
+        return self._memory.trouble() or self._order.trouble(size)
 
     def is_known(self, key: str, fingerprint: bytes | None, waiter: Waiting) -> bool:
         """Say whether a key was used, and have its outcome told; raises ``KeyReused``."""

@@ -93,6 +93,14 @@ class Core(Protocol):
         """Whether all that was handed over has been applied, so that marks may be written."""
 
     @property
+    def ahead(self) -> bool:
+        """Whether the journal may run ahead of it: mail is accepted before it is applied."""
+
+    @property
+    def backlog(self) -> int | None:
+        """From which seq on nothing was applied, when that is to be said in the journal."""
+
+    @property
     def away(self) -> str | None:
         """Why nothing can be handed over at present; None when it can."""
 
@@ -138,7 +146,8 @@ class InlineCore:
     """A ``Core`` in this process."""
 
     has_room = at_rest = True
-    away = None
+    ahead = False
+    away = backlog = None
     quarantined = ()
 
     def __init__(self, machine: Machine, applying: Applying) -> None:

@@ -97,6 +97,7 @@ class Limits:
     smtp_auth_peers_max: int = _bound(10_000)  # addresses they are counted of; about 2 MB
     smtp_proxy_bytes_max: int = _bound(4 * KIB)  # of a PROXY header; its TLVs are passed over
     smtp_proxy_timeout_s: int = _bound(30)  # for it; proxies send it first thing
+    mail_recipient_timeout_s: int = _bound(5)  # for an answer to RCPT, where mail is not waited for
     mail_inline_bytes_max: int = _bound(64 * KIB)  # larger messages go to a blob file
     mail_header_bytes_max: int = _bound(64 * KIB)  # 552; the part that handlers see in memory
     mail_hops_max: int = _bound(50)  # Received fields, then it is a loop; Postfix's figure

@@ -86,10 +86,19 @@ class MemoryWatch:
         """Raise ``NoMemory`` for an event that has to wait until there is room."""
         if not self.full:
             return
-        self.touch()
         cls = type(event)
-        if self.full and cls not in _OURS and not event_meta(cls).frees_memory:
-            raise NoMemory(f"{self._why}; new events are refused until there is room")
+        if cls not in _OURS and not event_meta(cls).frees_memory:
+            trouble = self.trouble()
+            if trouble is not None:
+                raise trouble
+
+    def trouble(self) -> NoMemory | None:
+        """Return why an event that is none of happy's own, and frees nothing, has to wait."""
+        if self.full:
+            self.touch()
+        if not self.full:
+            return None
+        return NoMemory(f"{self._why}; new events are refused until there is room")
 
     def status(self) -> dict[str, Any]:
         """Return what was measured, now."""

@@ -13,14 +13,16 @@ the same outcome.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import attrs
 
 from happy.errors import Busy, KeyReused, TooLarge
 from happy.event import Entry, Prepared
 from happy.limits import Limits
+
+_FULL: Final = "too much is waiting; try again in a moment"
 
 
 class Admitted(Entry):
@@ -92,7 +94,7 @@ class Order:
             )
         count, total = self._events_count + 1, self._bytes_count + size
         if count > limits.queue_events_max or total > limits.queue_bytes_max:
-            raise Busy("too much is waiting for the disk; try again in a moment")
+            raise Busy(_FULL)
         admitted = Admitted(record, event, waiter)
         if event.key is not None:
             self._by_key[event.key] = admitted
@@ -115,6 +117,13 @@ class Order:
         self._queue.extend(map(Admitted, records, events, waiters))
         self._events_count, self._bytes_count = count, total
         return True
+
+    def trouble(self, size: int) -> Busy | None:
+        """Return why there is no room for a mail of so many bytes; None when there is."""
+        limits = self._limits
+        total = self._bytes_count + min(size, limits.mail_inline_bytes_max)
+        full = self._events_count >= limits.queue_events_max or total > limits.queue_bytes_max
+        return Busy(_FULL) if full else None
 
     def take(self) -> Batch:
         """Take what waits, as much as fits a frame; at least one event must be waiting."""
@@ -154,6 +163,20 @@ class Order:
         """Forget a batch whose outcomes are known, or that will have none."""
         self._events_count -= len(batch.admitted)
         self._bytes_count -= batch.bytes_count - 4 * len(batch.admitted)
+        self.forget_keys(batch)
+
+    def drop(self, stays: Callable[[object], bool]) -> Batch:
+        """Take out and forget what waits and is in no batch yet, but for the events that stay."""
+        gone = [admitted for admitted in self._queue if not stays(admitted.event)]
+        if gone:
+            self._queue = deque(admitted for admitted in self._queue if stays(admitted.event))
+        records = [admitted.record for admitted in gone]
+        batch = Batch(gone, records, sum(map(len, records)) + 4 * len(records))
+        self.settle(batch)
+        return batch
+
+    def forget_keys(self, batch: Batch) -> None:
+        """Let nobody join the events of a batch any more."""
         if self._by_key:
             for admitted in batch.admitted:
                 if admitted.key is not None:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from happy.errors import NoRoom
 from happy.journal.appender import Appender
 from happy.journal.frame import Kind
+from happy.journal.quarantine import backlog_body
 from happy.marks import DigestMark, Marker
 from happy.stream_clock import StreamClock
 from happy.world import World
@@ -47,12 +48,17 @@ class Pen:
         """Whether nothing was written since the last mark."""
         return self._appender.vouched
 
-    def append(self, records: Sequence[bytes], digest: DigestMark | None = None) -> Deferred[Any]:
-        """Make a batch durable, and before it a digest mark.
+    def append(
+        self, records: Sequence[bytes], digest: DigestMark | None = None, backlog: int | None = None
+    ) -> Deferred[Any]:
+        """Make a batch durable, and before it a digest mark or, with ``backlog``, such a mark.
 
         The Deferred fails as ``Appender.append`` does.
         """
-        written = self._write(self._appender.append, records, digest)
+        append: Callable[..., None] = self._appender.append
+        if backlog is not None:
+            append = partial(append, backlog=backlog_body(backlog))
+        written = self._write(append, records, digest)
         if len(records) > 1:  # where there are many, there is more to do here meanwhile
             self._let_begin()
         return written

@@ -8,18 +8,23 @@ of the recipients is. So the reply to a door is a tuple, the place of each recip
 When a peer goes on after a 250, the door says so with ``MailAcknowledged``, which waits here to
 ride on the next message. If none comes it is put in the order by itself, after a while and at
 the end; so a copy that is sent on purpose is a new message then, too.
+
+A message may be accepted *early*, as soon as it is durable (``Mail.early``). Its place is known
+then, and a copy of it gets that; the machine comes to know of it later, maybe much later. What
+the peer has read meanwhile can be told at once: it is told behind the message, in their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from attrs import define, evolve, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from happy.answers import Early
 from happy.codec import encode
-from happy.errors import HandlerFailed, HappyError
+from happy.errors import CoreLost, HandlerFailed, HappyError
 from happy.event import Entry, Mail, MailAcknowledged, Waiting
 from happy.limits import Limits
 from happy.order import Order
@@ -53,19 +58,36 @@ class _Answer:
 
 
 @define(eq=False)
-class _Flight:
-    """A message on its way to the disk, and all who wait for what becomes of it."""
+class _Flight(Early):
+    """A message on its way to the machine, and all who wait for what becomes of it."""
 
     home: Retransmissions
     mail: Mail
     copies: tuple[Copy, ...]
     waiting: list[tuple[_Answer, tuple[int, ...]]] = field(factory=list)
+    seq: int = 0
+    """The place of the message, when it was accepted early."""
+
+    @property
+    def early(self) -> bool:
+        """See ``Early``."""
+        return self.mail.early
+
+    def kept(self, seq: int) -> None:
+        """See ``Early``."""
+        self.seq = seq
+        self.home.kept(self)
+        self._answer(seq)
 
     def replied(self, seq: int, value: Any) -> None:
         """See ``Waiting``."""
         del value
         self.home.landed(self)
-        for answer, numbers in self.waiting:
+        self._answer(seq)
+
+    def _answer(self, seq: int) -> None:
+        waiting, self.waiting = self.waiting, []
+        for answer, numbers in waiting:
             answer.placed(numbers, seq)
 
     def failed(self, seq: int, error: HappyError) -> None:
@@ -75,17 +97,24 @@ class _Flight:
             # shown to the operator; to ask for it again would only put it there twice.
             self.replied(seq, None)
             return
+        if self.seq and isinstance(error, CoreLost):
+            self.home.lost(self)  # it is known by its place until another core knows it
+            return
         self.home.landed(self)
         for answer, _ in self.waiting:
             answer.waiter.failed(seq, error)
 
 
 @define(eq=False)
-class _Telling:
-    """What is acknowledged, on its way to the disk by itself."""
+class _Telling(Early):
+    """What is acknowledged, on its way to the machine by itself."""
 
     home: Retransmissions
     acknowledged: tuple[Placed, ...]
+    early: ClassVar[bool] = True
+
+    def kept(self, seq: int) -> None:
+        """See ``Early``."""
 
     def replied(self, seq: int, value: Any) -> None:
         """See ``Waiting``."""
@@ -121,6 +150,10 @@ class Retransmissions:
         self._reactor = reactor
         self._pump = pump
         self._flying: dict[Copy, _Flight] = {}
+        self._kept: set[Placed] = set()
+        """What was accepted early, and is not known to the machine yet."""
+        self._lost: list[_Flight] = []
+        """What was accepted early, and had not been applied when a core ended."""
         self._acknowledged: set[Placed] = set()
         """What is acknowledged, and remembered by the machine as long as it has not been told."""
         self._untold: list[Placed] = []
@@ -154,10 +187,10 @@ class Retransmissions:
         joined: dict[int, tuple[_Flight, list[int]]] = {}
         for number, copy in enumerate(copies):
             flight = self._flying.get(copy)
-            if flight is not None:
+            if flight is not None and not flight.seq:
                 joined.setdefault(id(flight), (flight, []))[1].append(number)
                 continue
-            seq = self._memory.place_of(copy)
+            seq = self._memory.place_of(copy) if flight is None else flight.seq
             if seq is None or (seq, copy) in self._acknowledged:
                 new.append(number)
             else:
@@ -202,8 +235,24 @@ class Retransmissions:
     def landed(self, flight: _Flight) -> None:
         """Take note that a message is durable and applied, or refused."""
         for copy in flight.copies:
-            self._flying.pop(copy, None)
+            self._kept.discard((flight.seq, copy))
+            if self._flying.get(copy) is flight:  # and no copy that is a message of its own
+                del self._flying[copy]
         self.told(flight.mail.acknowledged)
+
+    def kept(self, flight: _Flight) -> None:
+        """Take note that a message was accepted, and is not applied yet."""
+        self._kept.update((flight.seq, copy) for copy in flight.copies)
+
+    def lost(self, flight: _Flight) -> None:
+        """Take note that nobody knows yet what became of a message that was accepted."""
+        self._lost.append(flight)
+
+    def back(self) -> None:
+        """Take note that the machine knows of all that was lost."""
+        lost, self._lost = self._lost, []
+        for flight in lost:
+            self.landed(flight)
 
     # --- what is acknowledged ------------------------------------------------------------------
 
@@ -227,7 +276,7 @@ class Retransmissions:
 
     def _is_known(self, placed: Placed) -> bool:
         seq, copy = placed
-        return self._memory.place_of(copy) == seq
+        return self._memory.place_of(copy) == seq or placed in self._kept
 
     def _too_many_or_too_old(self) -> list[Placed]:
         limits = self._limits

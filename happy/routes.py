@@ -44,6 +44,10 @@ class _Route:
             return None
         return found if self.when is None or self.when(state, **found) else None
 
+    def matches(self, local: str, domain: str) -> bool:
+        """Say whether an address is one of those that a pattern means."""
+        return self._match(local, domain) is not None
+
     def takes_all_of(self, other: str) -> bool:
         """Say whether nothing that a pattern means is left for it."""
         local, _, domain = _CAPTURE.sub(_ANYTHING, other.lower()).rpartition("@")
@@ -115,6 +119,13 @@ class MailRoutes:
     def knows(self, state: Any, local: str, domain: str = "") -> bool:
         """Say whether an address has a handler now: a query, for the RCPT command."""
         return self.find(state, local, domain) is not None
+
+    def surely_knows(self, local: str, domain: str = "") -> bool | None:
+        """Return what ``knows`` says of any state; None when that depends on the state."""
+        found = [route for route in self._routes if route.matches(local.lower(), domain)]
+        if all(route.when is not None for route in found):
+            return None if found else False
+        return True
 
     def deliver(self, state: Any, mail: Mail, context: Any) -> None:
         """Handle a message: its recipients one after the other, all of them or none."""

@@ -4,8 +4,8 @@ An event comes from a door, is encoded, admitted by the ``order``, made durable 
 applied by the ``machine``, and answered by the ``answers``.
 
 While a batch is being synced the next one gathers; when the sync returns, the next batch is
-sent to the disk first and the finished one is applied meanwhile. When nothing has come for a
-while, an idle mark is written in the same way: it proves that the last batch was whole.
+sent to the disk first and the finished one is applied meanwhile. In a pause an idle mark is
+written in the same way: it proves that the last batch was whole.
 
 There are two ways to fail. No room: nothing was written, the batch is refused and the
 application goes on. Anything else: nobody can know what is on the disk; the stream halts, the
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from happy.agenda import Agenda
 from happy.answers import Answers, Waiter, fail_batch, turn_away
 from happy.app import BlobReader, BlobWriter, Definition
+from happy.backlog import Backlog
 from happy.codec import EventDecoder, encode
 from happy.debts import Debts
 from happy.drain import Drain
@@ -46,6 +47,7 @@ from happy.order import Batch, Order
 from happy.own_events import OwnEvents, with_bounds
 from happy.pen import Pen
 from happy.retransmission import Retransmissions
+from happy.room import Room
 from happy.stream_clock import StreamClock
 from happy.world import World
 
@@ -75,27 +77,26 @@ class Stream:
         """Fires with the reason when the stream halts."""
         self.clock = StreamClock(world.time_ns, world.clock.seconds)
         self.opened: Opened
-        """How it was opened; known when it is."""
         self.debts: Debts
         self._agenda: Agenda
+        self._backlog: Backlog
         self._definition = definition
         self._elsewhere = elsewhere
         self._decoder = EventDecoder(definition.events)
-        self._disk = disk
-        self._world = world
+        self._disk, self._world = disk, world
         self._blobs = Blobs(disk, world.run_aside)
         self._idle = IdleWatch(world.clock, limits.journal_idle_mark_ms / 1000, self._mark_idle)
         self._answers = Answers(name, lambda act: world.clock.callLater(0, act))
         self.soon = self._answers.soon
         self._own = OwnEvents(self.submit, world.clock)
+        self._crowd = EndOfTurn(world.clock, self._pump)
         self._core: Core
         self._handing: Handing
-        self._crowd = EndOfTurn(world.clock, self._pump)
         self._mail: Retransmissions
         self._memory: MemoryWatch
         self._order: Order
         self._pen: Pen
-        self._disk_full = False
+        self._room = Room(name, disk, limits)
         self._drain = Drain()
 
     # --- opening --------------------------------------------------------------------------
@@ -103,10 +104,9 @@ class Stream:
     def open(self, *, accept_tail_loss: bool = False, accept_divergence: bool = False) -> None:
         """Lock the journal, replay it, and admit events from now on.
 
-        Raises a ``JournalError`` when the journal cannot be used; then nothing is left open. With
-        ``accept_tail_loss``, an end that may be damaged is cut off instead of refused; with
-        ``accept_divergence``, what a replay makes of the journal counts, though it is not what
-        was answered.
+        Raises a ``JournalError`` when the journal cannot be used; then nothing is left open. Ends
+        that may be damaged are cut off with ``accept_tail_loss``; what a replay comes to counts
+        with ``accept_divergence``.
         """
         self._disk.lock()
         try:
@@ -139,6 +139,7 @@ class Stream:
         self._mail = Retransmissions(
             self._order, core.unacknowledged, self.limits, self.clock, self._world.clock, self._pump
         )
+        self._backlog = Backlog(self._order, self._answers, self._mail, core)
         self._handing = Handing(
             self._order, self._mail, core, self._answers, self._memory, self._decoder
         )
@@ -162,11 +163,8 @@ class Stream:
 
     def stop(self) -> None:
         """Do nothing any more of its own accord, as when the process has ended."""
-        self.debts.stop()
-        self._own.stop()
-        self._idle.stop()
-        self._crowd.stop()
-        self._mail.stop()
+        for one in (self.debts, self._own, self._idle, self._crowd, self._mail):
+            one.stop()
 
     # --- what doors see -------------------------------------------------------------------
 
@@ -220,6 +218,12 @@ class Stream:
             return fail(not_open(self.mood))
         return self._core.ask(query, *args, **kwargs)
 
+    def trouble(self, size: int) -> HappyError | None:
+        """Return why an event would not be admitted now; see ``happy.app.StreamPort``."""
+        if self.mood is not Mood.OPEN:
+            return not_open(self.mood)
+        return self._room.trouble(size) or self._handing.trouble(size)
+
     def blob_writer(self) -> BlobWriter:
         """Return a place for a large body; ``NoRoom`` when the disk is full."""
         if self.mood is not Mood.OPEN:
@@ -235,7 +239,7 @@ class Stream:
         return public_id(self.journal_id, effect_id)
 
     def journaled(self) -> Journaled:
-        """Return how far the journal is: what was applied, and what was written since the start."""
+        """Return how far the journal is."""
         return Journaled(self._core.seq, self.opened.appender.appended_bytes)
 
     def status(self) -> dict[str, Any]:
@@ -245,7 +249,7 @@ class Stream:
             "mood": self.mood.value,
             "waiting": len(self._order),
             **self.debts.status(),
-            "disk_full": self._disk_full,
+            "disk_full": self._room.is_full,
             "memory": self._memory.status(),
             **self.opened.status(),
         }
@@ -254,20 +258,19 @@ class Stream:
 
     def _pump(self) -> None:
         if self._core.away is not None:  # nobody is to wait for it, however long it may be
-            turn_away(self._order, NotOpen, self._core.away)
+            self._backlog.turn_away(self._core.away)
         if self._pen.busy or not self._order.waiting or not self._core.has_room:
             return
         batch = self._order.take()
         self._crowd.crowded = len(batch.records) > 1
-        written = self._pen.append(batch.records, self.opened.marker.due_mark())
+        due = self.opened.marker.due_mark()
+        written = self._pen.append(batch.records, due, self._core.backlog)
         moment = (batch, self._pen.time_ns)
         written.addCallbacks(self._durable, self._not_durable, moment, errbackArgs=(batch,))
         written.addErrback(self._halt, batch)
 
     def _durable(self, _: object, batch: Batch, time_ns: int) -> Deferred[None] | None:
-        if self._disk_full:
-            self._disk_full = False
-            log.info("{name}: there is room again", name=self.name)
+        self._room.was_found()
         entries = self._order.place(batch, time_ns)
         self._pen.busy = False
         marking = self.opened.marker.due(entries[-1].seq)
@@ -275,10 +278,11 @@ class Stream:
         if isinstance(applied, list):
             self._applied(applied, batch)
             return None
+        self._backlog.kept(batch)
         return applied.addCallbacks(self._applied, self._unknown, (batch,), errbackArgs=(batch,))
 
     def _applied(self, outcomes: list[Outcome], batch: Batch) -> None:
-        self._order.settle(batch)
+        self._backlog.applied(batch)
         self._answers.settle(batch, outcomes)
         self.debts.look()
         self._idle.touch()
@@ -286,15 +290,13 @@ class Stream:
         self._look_if_drained()
 
     def _unknown(self, failure: Failure, batch: Batch) -> None:
-        """Tell who waits that the events are kept, and nobody knows yet what became of them."""
         failure.trap(CoreLost)
-        self._order.settle(batch)
-        fail_batch(batch, CoreLost, failure.getErrorMessage(), placed=True)
+        self._backlog.lost(batch, failure.getErrorMessage())
         self._pump()
         self._look_if_drained()
 
     def _back(self) -> None:
-        """Go on with a core that has taken the place of one that was lost."""
+        self._backlog.back()
         self.debts.look()
         self._idle.touch()
         self._memory.touch()
@@ -303,9 +305,7 @@ class Stream:
     def _not_durable(self, failure: Failure, batch: Batch) -> Failure | None:
         if not failure.check(NoRoom):
             return failure
-        if not self._disk_full:
-            self._disk_full = True
-            log.error("{name}: {reason}", name=self.name, reason=failure.getErrorMessage())
+        self._room.was_missed(failure.getErrorMessage())
         self._order.settle(batch)
         self._pen.busy = False
         fail_batch(batch, NoRoom, failure.getErrorMessage())
@@ -316,7 +316,7 @@ class Stream:
     def _mark_idle(self) -> None:
         """Vouch for the last events; what comes meanwhile waits as it does for a batch."""
         at_rest = self.mood is Mood.OPEN and self._core.at_rest
-        at_rest = at_rest and not (self._pen.busy or self._disk_full)
+        at_rest = at_rest and not (self._pen.busy or self._room.is_full)
         digest = self.opened.marker.due_mark() if at_rest else None
         if not at_rest or (self._pen.vouched and digest is None):
             return
@@ -374,7 +374,7 @@ class Stream:
         self._drain.end()
 
     def _look_if_drained(self) -> None:
-        if not len(self._order):
+        if self._backlog.is_told:
             self._drain.end()
 
     def _seal(self) -> Deferred[Any]:

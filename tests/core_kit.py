@@ -100,10 +100,13 @@ class LifeHere:
         return None
 
 
-def elsewhere_here(name, definition, disk, world, limits, lives, soon=None, on_disk=None):
+def elsewhere_here(
+    name, definition, disk, world, limits, lives, soon=None, on_disk=None, *, ahead=False
+):
     """Return what starts cores here; they are appended to ``lives``.
 
-    ``on_disk`` returns the application that a core would find there by now.
+    ``on_disk`` returns the application that a core would find there by now; with ``ahead``, mail
+    is accepted before it is applied.
     """
 
     def launch(*args):
@@ -113,7 +116,14 @@ def elsewhere_here(name, definition, disk, world, limits, lives, soon=None, on_d
 
     def begin(accept_divergence):
         return Cores(
-            name, definition, disk, world, limits, launch, accept_divergence=accept_divergence
+            name,
+            definition,
+            disk,
+            world,
+            limits,
+            launch,
+            accept_divergence=accept_divergence,
+            ahead=ahead,
         )
 
     return begin

@@ -93,7 +93,7 @@ sub answer {
 
 binmode $_ for *STDIN, *STDOUT;
 my $live_from = @ARGV == 2 && $ARGV[0] eq '--live-from' ? $ARGV[1] : 2**64;
-my ($salt, $journal, $time, $next, @held) = (undef, undef, 0, 1);
+my ($backlog, $salt, $journal, $time, $next, @held) = (undef, undef, undef, 0, 1);
 while ((my $head = get(8, 1)) ne '') {
     if ($head eq 'HAPPYJNL') {
         $head .= get(4088);
@@ -115,11 +115,16 @@ while ((my $head = get(8, 1)) ne '') {
     die "seq $next: not the next frame\n" if $its_salt != $salt || $first != $next || $its_time < $time;
     ($next, $time) = ($first + $count, $its_time);
     push @held, [$kind, $first, $count, $chain, substr($body ^ $mask x (length($body) / 2), 0, $length), {}];
+    if ($kind == 6) { $backlog = unpack 'Q<', $held[-1][4] }
     if ($kind == 5) { $_->[5]{ unpack 'Q<', $held[-1][4] } = 1 for @held }
     my $batches = grep { $_->[0] == 1 } @held;
     if ($first >= $live_from || !$batches || $kind >= 2 && $kind <= 4) { answer(shift @held) while @held }
-    elsif ($batches > 2) {
-        do { answer(shift @held) } while $held[0][0] != 1;
+    elsif ($kind == 1) {
+        while ($batches > 2 && (!defined $backlog || $held[0][1] + $held[0][2] <= $backlog)) {
+            do { answer(shift @held) } while $held[0][0] != 1;
+            --$batches;
+        }
+        undef $backlog;
     }
 }
 answer(shift @held) while @held;

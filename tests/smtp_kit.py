@@ -65,6 +65,7 @@ class FakeStream:
     held: bool = False
     error: Exception | None = None
     blob_error: Exception | None = None
+    full: Exception | None = None
     mails: list = field(factory=list)
     acknowledged: list = field(factory=list)
     places: dict = field(factory=dict)
@@ -109,6 +110,9 @@ class FakeStream:
         raise NotImplementedError
 
     return_paths = ReturnPaths()
+
+    def trouble(self, size):
+        return self.full
 
 
 class FakeApp(App):

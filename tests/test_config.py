@@ -698,3 +698,20 @@ def test_fronts_are_counted(tmp_path):
         path.write_text(config + f"fronts = {wrong}\n")
         with pytest.raises(ConfigError, match=r"toml:5: apps\.n\.fronts: expected a whole number"):
             load(path)
+
+
+def test_when_mail_is_accepted(folder):
+    """``accept`` is handled, unless set; durable is for mail, and for a core of its own."""
+    mail = 'app = "shop:Post"\nsmtp = "tcp:0"\ndomains = ["a.example"]\n'
+    post = f'data = "d"\n[apps.post]\n{mail}'
+    assert load(write(folder, post)).apps[0].accept == "handled"
+    good = post + 'core = "process"\naccept = "durable"\n'
+    assert load(write(folder, good)).apps[0].accept == "durable"
+    key = "conf/c.toml:6: apps.post.accept: "
+    said = 'durable needs core = "process": doors in the same process wait for handlers'
+    assert complaints(write(folder, post + 'accept = "durable"\n')) == [key + said]
+    said = "expected handled or durable, not 'durabel' (did you mean durable?)"
+    assert complaints(write(folder, post + 'accept = "durabel"\n')) == [key + said]
+    web = 'data = "d"\n[apps.a]\napp = "shop:Web"\nhttp = "tcp:0"\n'
+    said = complaints(write(folder, web + 'core = "process"\naccept = "durable"\n'))
+    assert said == ["conf/c.toml:6: apps.a.accept: is about mail, and there is no smtp or lmtp"]

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from happy.errors import Corrupt
 from happy.journal.frame import Frame, Kind
-from happy.journal.quarantine import Foresight, Quarantined, foreseen, quarantined_by
+from happy.journal.quarantine import (
+    Foresight,
+    Quarantined,
+    backlog_body,
+    backlog_from,
+    foreseen,
+    quarantined_by,
+)
 
 EVENTS, IDLE, CLOSE, MARK = Kind.EVENTS, Kind.IDLE_MARK, Kind.CLOSE_MARK, Kind.QUARANTINE_MARK
 
@@ -27,6 +34,8 @@ def journal(*steps, first_seq=1):
                 frames.append(frame(step, seq))
             case ("poison", poison):
                 frames.append(frame(MARK, seq, body=Quarantined(poison, 3).encode()))
+            case ("backlog", backlog):
+                frames.append(frame(Kind.BACKLOG_MARK, seq, body=backlog_body(backlog)))
             case count:
                 frames.append(frame(EVENTS, seq, count))
                 seq += count
@@ -61,8 +70,10 @@ def test_a_mark_that_names_no_seq_is_corrupt(body):
         ((4, 5, ("poison", 5), ("poison", 9), 1, 1, 1), [5, 9]),
         ((4, 5, ("poison", 4), ("poison", 9), 7, IDLE, CLOSE), [4, 9]),
         ((9, IDLE, CLOSE, 2, 1, ("poison", 11), 1, 1, ("poison", 13), CLOSE), [11, 13]),
+        ((4, 1, ("backlog", 4), 1, ("backlog", 4), 1, ("poison", 4), IDLE), [4]),
+        ((4, 1, ("backlog", 1), 1, ("backlog", 5), 1, ("poison", 5), 1, 1), [5]),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_what_is_quarantined_is_known_in_time(steps, seqs):
     """Each frame comes out with the seqs that a mark behind it names."""
@@ -72,8 +83,9 @@ def test_what_is_quarantined_is_known_in_time(steps, seqs):
 @pytest.mark.parametrize(
     "steps",
     [(4, 1, 1, ("poison", 4)), (4, IDLE, ("poison", 4)), (4, CLOSE, 1, ("poison", 1)),
-     (4, ("poison", 5), 1)],
-    ids=range(4),
+     (4, ("poison", 5), 1), (4, 1, ("backlog", 5), 1, ("poison", 4)),
+     (4, 1, ("backlog", 1), 1, 1, ("poison", 4))],
+    ids=range(6),
 )  # fmt: skip
 def test_an_event_that_was_applied_cannot_be_quarantined(steps):
     """A mark that comes too late is refused: what it takes back was answered."""
@@ -117,3 +129,19 @@ def test_other_marks_stay_in_their_places():
     """A mark that does not say that all was applied waits with the batches around it."""
     frames = journal(2, ("poison", 1), 2, ("poison", 3), 2)
     assert [attrs.evolve(f, quarantined=frozenset()) for f in foreseen(frames)] == frames
+
+
+def test_a_backlog_is_held_back_until_the_journal_is_no_more_ahead():
+    """As much as the last backlog mark says, and of no more than two batches without one."""
+    foresight = Foresight()
+    frames = journal(2, 2, ("backlog", 2), 2, ("backlog", 4), 2, 2)
+    came = [[f.first_seq for f in foresight.take(each) if f.count] for each in frames]
+    assert came == [[], [], [], [], [], [1], [3, 5]]
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 7, backlog_body(0), backlog_body(6)])
+def test_a_backlog_mark_that_names_no_seq_before_it_is_corrupt(body):
+    """Of another length, or of what is not there yet."""
+    with pytest.raises(Corrupt, match="offset 4096: a backlog mark that names no seq"):
+        backlog_from(frame(Kind.BACKLOG_MARK, 5, body=body))
+    assert backlog_from(frame(Kind.BACKLOG_MARK, 5, body=backlog_body(5))) == 5

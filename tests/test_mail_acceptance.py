@@ -46,13 +46,23 @@ SHOWN = {
         "test_retransmission.test_what_was_not_taken_is_not_remembered",
         "test_disk_full.test_a_full_disk_refuses_and_serves_again_by_itself",
     ],
-    "a full queue is 452, and recovers without an operator": [
+    "a full queue is 452 at MAIL, and recovers without an operator": [
         "test_retransmission.test_a_full_queue_changes_nothing",
+        "test_wire_smtp_refusing.test_trouble_is_said_at_mail_and_passes_by_itself",
+        "test_backlog.test_the_backlog_has_the_bound_of_the_queue_and_recovers_by_itself",
+        "test_mail_accepting.test_too_large_a_backlog_is_452_before_the_message_and_goes_away_by_itself",
+    ],
+    "mail is accepted while a handler takes its time or there is no core, and handled once": [
+        "test_mail_accepting.test_letters_have_their_250_while_a_handler_takes_its_time",
+        "test_backlog.test_mail_has_its_place_while_the_core_does_nothing",
+        "test_backlog.test_mail_has_its_place_while_there_is_no_core",
+        "test_backlog.test_poison_is_quarantined_however_much_is_behind_it",
+        "test_wire_smtp_refusing.test_where_mail_does_not_wait_the_state_must_answer_in_time",
     ],
     "a day's mail replayed comes to the same state, and sends nothing": [
         "test_mail_replay.test_a_days_mail_comes_to_the_same_state_again_and_nothing_is_sent_again",
     ],
-    "mail waits for a slow application, and is neither refused nor lost": [
+    "or it waits for a slow application, and is neither refused nor lost": [
         "test_mail_replay.test_mail_waits_for_an_application_that_takes_its_time",
         "test_wire_smtp_limits.test_time_stands_still_while_a_recipient_is_looked_up",
         "test_wire_smtp_limits.test_time_stands_still_while_a_commit_is_pending",

@@ -236,3 +236,15 @@ def test_what_cannot_be_called_with_the_captures_is_refused(handler, when):
     """It is told with the arguments that there will be, not when the first mail comes."""
     with pytest.raises(DefinitionError, match=r"it is called as \(state, .*box\): "):
         MailRoutes().to("<box>@", when=when)(handler)
+
+
+@pytest.mark.parametrize(
+    ("local", "known"), [("box", True), ("dev-list", None), ("BOX", True), ("nobody", False)]
+)
+def test_what_patterns_say_of_any_state(local, known):
+    """A pattern without ``when`` takes its addresses whatever the state is; else it depends."""
+    routes = MailRoutes()
+    routes.to("<who>-list@", when=lambda state, who: True)(lambda state, mail, context, who: None)
+    routes.to("box@", when=lambda state: False)(lambda state, mail, context: None)
+    routes.to("box@")(lambda state, mail, context: None)
+    assert routes.surely_knows(local) is known

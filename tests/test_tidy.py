@@ -44,7 +44,7 @@ FLOORS = {
     "join": [
         "agenda", "collecting", "firing", "stream_clock",
         "world", "accepting", "answers", "debts", "drain", "end_of_turn", "footprint", "handing",
-        "idle", "inline_core", "memory",
+        "idle", "inline_core", "memory", "room", "backlog",
         "opening", "opening_reports",
         "own_events", "pen", "poison", "recall", "retransmission", "snapshotting", "stream",
         "housekeeping",

@@ -106,7 +106,9 @@ def suppressed(data: Path | None, config: Path | None, as_json: bool) -> None:
 @application_options
 @json_option
 def dead(name: str, config: Path, data: Path | None, as_json: bool) -> None:
-    """List the messages that came in to application NAME and that a handler failed on.
+    """List the messages that came in to application NAME and that a handler did not take.
+
+    It failed, or it refused what had been accepted already (accept = "durable").
 
     The journal is replayed to find them; the container may run. `happy mail redeliver` has one
     handled once more, `bounce` returns it to its sender, `hold` sets it aside; then it is not

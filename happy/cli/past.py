@@ -69,6 +69,10 @@ class PastStream:
         with closed:
             return maybeDeferred(query, self._machine.state, *args, **kwargs)
 
+    def trouble(self, _size: int) -> ReadOnly:
+        """Say that ``submit`` refuses."""
+        return self._no()
+
     def blob_writer(self) -> BlobWriter:
         """Refuse, as ``submit`` does."""
         raise self._no()

@@ -128,17 +128,16 @@ def release(place: str, config: Path | None, seq: int, as_json: bool) -> None:
 def passed_over(path: Path) -> dict[int, Passed]:
     """Return what is quarantined in a journal, by seq; it may be in use."""
     found: dict[int, Passed] = {}
-    last: list[Frame] = []
+    foresight = Foresight()
     for frame in _frames(path):
         if frame.kind is Kind.QUARANTINE_MARK:
             said = quarantined_by(frame)
-            records = (pair for batch in last for pair in records_in(batch))
+            records = (pair for batch in foresight.held for pair in records_in(batch))
             record = next((record for seq, record in records if seq == said.seq), None)
             found[said.seq] = Passed(said.seq, said.deaths, frame.time_ns, record)
-        elif frame.kind is Kind.EVENTS:
-            last = [*last, frame][-BATCHES_IN_DOUBT:]
-            if found:
-                _note_releases(frame, found)
+        elif frame.kind is Kind.EVENTS and found:
+            _note_releases(frame, found)
+        foresight.take(frame)
     return found
 
 

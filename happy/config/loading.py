@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NewType
 
@@ -75,6 +75,8 @@ class AppConfig:
     fronts: int = 0
     core: Literal["inline", "process"] = "inline"
     """Where its machine runs: in the container's own process, or in one of its own."""
+    accept: Literal["handled", "durable"] = "handled"
+    """When a mail has its 250: when it was handled, or as soon as it is durable."""
 
 
 @frozen
@@ -121,6 +123,7 @@ _Application = NewType("_Application", Definition)
 _Access = NewType("_Access", str)
 _Fronts = NewType("_Fronts", int)
 _Core = NewType("_Core", str)
+_Accept = NewType("_Accept", str)
 
 _FILE_KEYS: Final = {"data": Path, "apps": Any, "mail": Any, "log": Any, "limits": Any}
 _APP_KEYS: Final = {
@@ -134,6 +137,7 @@ _APP_KEYS: Final = {
     "retention": Any,
     "fronts": _Fronts,
     "core": _Core,
+    "accept": _Accept,
 }
 _MAIL_KEYS: Final = {
     "smarthost": Smarthost,
@@ -156,9 +160,10 @@ def load(path: Path) -> Config:
     raw, places = _parse(path, text)
     reader = ConfigReader(path, places)
     read_mail_doors(reader)
-    reader.converter.register_structure_hook(_Access, _access)
+    reader.converter.register_structure_hook(_Access, _one_of("combined", "json", "off"))
     reader.converter.register_structure_hook(_Fronts, _fronts)
-    reader.converter.register_structure_hook(_Core, _core)
+    reader.converter.register_structure_hook(_Core, _one_of("inline", "process"))
+    reader.converter.register_structure_hook(_Accept, _one_of("handled", "durable"))
     reader.converter.register_structure_hook(ResolverAddress, read_resolver)
     reader.converter.register_structure_hook(
         _Application, lambda value, _: import_application(reader.converter.structure(value, str))
@@ -237,26 +242,22 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], Any]:
         raise ConfigError((f"{path}: has lists or tables in too many levels",)) from None
 
 
-def _access(value: Any, _: Any) -> str:
-    known = ("combined", "json", "off")
-    if value not in known:
-        hint = did_you_mean(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"expected combined, json or off, not {value!r}{hint}")
-    return str(value)
+def _one_of(*known: str) -> Callable[[Any, Any], str]:
+    expected = f"{', '.join(known[:-1])} or {known[-1]}"
+
+    def hook(value: Any, _: Any) -> str:
+        if value not in known:
+            hint = did_you_mean(value, known) if isinstance(value, str) else ""
+            raise ValueError(f"expected {expected}, not {value!r}{hint}")
+        return str(value)
+
+    return hook
 
 
 def _fronts(value: Any, _: Any) -> int:
     if type(value) is not int or not 0 <= value <= _FRONTS_MAX:
         raise ValueError(f"expected a whole number from 0 to {_FRONTS_MAX}, not {value!r}")
     return value
-
-
-def _core(value: Any, _: Any) -> str:
-    known = ("inline", "process")
-    if value not in known:
-        hint = did_you_mean(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"expected inline or process, not {value!r}{hint}")
-    return str(value)
 
 
 def _limits(reader: ConfigReader, key: KeyPath, raw: Any, outer: Limits) -> Limits:
@@ -317,6 +318,7 @@ def _app(
         retention=retention,
         fronts=good.get("fronts", 0),
         core=good.get("core", "inline"),
+        accept=good.get("accept", "handled"),
     )
 
 
@@ -342,6 +344,14 @@ def _check_mail(reader: ConfigReader, key: KeyPath, table: dict[str, Any]) -> No
         reader.complain(key, "has no door: set http, smtp or lmtp")
     elif doors[-1] in MAIL_DOORS and table.get("domains", []) == []:
         reader.complain((*key, doors[-1]), 'needs domains = ["..."]: those whose mail it takes')
+    if table.get("accept") == "durable":
+        if doors and doors[-1] not in MAIL_DOORS:
+            reader.complain((*key, "accept"), "is about mail, and there is no smtp or lmtp")
+        if table.get("core") != "process":
+            reader.complain(
+                (*key, "accept"),
+                'durable needs core = "process": doors in the same process wait for handlers',
+            )
 
 
 def _check_doors(

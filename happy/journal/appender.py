@@ -1,7 +1,7 @@
 """Writing: one frame for a batch, one write and one sync for a frame.
 
-A digest mark has no write of its own: it goes before the frame that is written anyway, in the
-same write.
+A digest mark and a backlog mark have no write of their own: they go before the frame that is
+written anyway, in the same write.
 
 All of this runs in the journal's own thread, one call at a time, and each call returns only
 when the disk has what it was given. Room is taken ahead: a segment is preallocated, so that
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Final
+
+import attrs
 
 from happy.errors import NoRoom, SyncFailed
 from happy.journal.disk import Disk
@@ -55,6 +57,18 @@ def _begin_segment(disk: Disk, header: SegmentHeader, size: int, *, ready: bool 
     return Segment(name, header)
 
 
+@attrs.frozen
+class _Before:
+    """A mark that goes before a frame, in the same write."""
+
+    kind: Kind
+    body: bytes
+
+    @classmethod
+    def digest(cls, body: bytes) -> _Before | None:
+        return cls(Kind.DIGEST_MARK, body) if body else None
+
+
 class Appender:
     """Appends to a journal from its ``Tail`` on; made once, by who has read it to the end."""
 
@@ -95,23 +109,31 @@ class Appender:
         """Whether a mark, or a segment's header, stands behind the last events."""
         return self._last is not Kind.EVENTS
 
-    def append(self, records: Sequence[bytes] | Packed, time_ns: int, digest: bytes = b"") -> None:
+    def append(
+        self,
+        records: Sequence[bytes] | Packed,
+        time_ns: int,
+        digest: bytes = b"",
+        *,
+        backlog: bytes = b"",
+    ) -> None:
         """Make a batch durable; ``time_ns`` must not be less than that of the batch before.
 
         What is ``Packed`` is written as it is: who packed it has checked it. ``digest`` is the
-        body of a digest mark to go before it.
+        body of a digest mark to go before it, ``backlog`` that of a backlog mark: never both.
 
         Raises ``NoRoom`` when nothing was written, ``SyncFailed`` when nobody can know; after
         that it writes no more.
         """
         packed = records if isinstance(records, Packed) else Packed.of(records)
         size = FRAME_HEADER_SIZE + len(packed.data) + 8
-        self._put(Kind.EVENTS, packed, size, time_ns, digest)
+        before = _Before(Kind.BACKLOG_MARK, backlog) if backlog else _Before.digest(digest)
+        self._put(Kind.EVENTS, packed, size, time_ns, before)
 
     def mark(self, kind: Kind, time_ns: int, digest: bytes = b"", *, body: bytes = b"") -> None:
         """Write a mark: it vouches for the frame before it. Raises as ``append``."""
         size = FRAME_HEADER_SIZE + len(body) + 8
-        self._put(kind, _NONE, size, time_ns, digest, body)
+        self._put(kind, _NONE, size, time_ns, _Before.digest(digest), body)
 
     def _put(  # noqa: PLR0913 - all that one write is made of
         self,
@@ -119,7 +141,7 @@ class Appender:
         records: Packed,
         size: int,
         time_ns: int,
-        digest: bytes,
+        before: _Before | None,
         body: bytes = b"",
     ) -> None:
         """Write a frame of at most ``size`` bytes, and keep from it what a reader would refuse."""
@@ -127,11 +149,11 @@ class Appender:
             raise SyncFailed(f"nothing is written after a failure: {self._failed}")
         if time_ns < self._at.time_ns:
             raise ValueError(f"time goes backwards: {time_ns} after {self._at.time_ns}")
-        if digest:
-            size += FRAME_HEADER_SIZE + len(digest) + 8
+        if before is not None:
+            size += FRAME_HEADER_SIZE + len(before.body) + 8
         try:
             self._make_room(size, time_ns)
-            self._write(kind, records, time_ns, digest, body)
+            self._write(kind, records, time_ns, before, body)
             self._prepare()
         except NoRoom:
             raise
@@ -151,14 +173,19 @@ class Appender:
         self._disk.sync(name)
 
     def _write(
-        self, kind: Kind, records: Packed, time_ns: int, digest: bytes, body: bytes = b""
+        self,
+        kind: Kind,
+        records: Packed,
+        time_ns: int,
+        before: _Before | None,
+        body: bytes = b"",
     ) -> None:
         at = self._at
         name = self._segment.name
         written = b""
         chain = at.chain
-        before = ((Kind.DIGEST_MARK, _NONE, digest),) if digest else ()
-        for what, its_records, mark in (*before, (kind, records, body)):
+        first = () if before is None else ((before.kind, _NONE, before.body),)
+        for what, its_records, mark in (*first, (kind, records, body)):
             frame, chain = encode_frame(
                 what,
                 its_records,

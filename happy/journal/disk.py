@@ -14,6 +14,7 @@ import mmap
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,9 @@ class Disk(Protocol):
 
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Return bytes of a file, fewer at its end."""
+
+    def free_bytes(self) -> int:
+        """Return how much more there is room for, as far as the file system knows."""
 
     def create(self, name: str, size: int = 0) -> None:
         """Make an empty file, or empty one that is there, with room for ``size`` bytes.
@@ -154,6 +158,14 @@ class FileDisk:
         except OSError as error:
             raise JournalError(f"{self.path / name}: cannot be read: {_reason(error)}") from None
 
+    def free_bytes(self) -> int:
+        """See ``Disk``."""
+        try:
+            found = os.statvfs(self.path)
+        except OSError:
+            return sys.maxsize
+        return found.f_bavail * found.f_frsize
+
     def create(self, name: str, size: int = 0) -> None:
         """See ``Disk``."""
         try:
@@ -171,7 +183,7 @@ class FileDisk:
         """See ``Disk``. Only ``pwrite``, so that a position is never anybody else's."""
         try:
             file = self._file(name)
-            written = os.pwrite(file, data, offset)
+            written = os.pwrite(file, data, offset) if data else 0
             while written < len(data):
                 written += os.pwrite(file, memoryview(data)[written:], offset + written)
         except OSError as error:

@@ -99,6 +99,7 @@ class Kind(IntEnum):
     CLOSE_MARK = 3
     DIGEST_MARK = 4
     QUARANTINE_MARK = 5
+    BACKLOG_MARK = 6
 
 
 @attrs.frozen
@@ -324,12 +325,15 @@ def unmasked(body: Buffer, mask: int) -> Buffer:
     return _masked(body, mask) if mask else body
 
 
+_WITH_BODIES: Final = (Kind.DIGEST_MARK, Kind.QUARANTINE_MARK, Kind.BACKLOG_MARK)
+
+
 def records_of(frame: Frame) -> Iterator[bytes]:
     """Iterate over a frame's records; ``ValueError`` where its count and lengths do not agree.
 
-    A digest mark has a body and no records.
+    A mark has no records, whatever its body is.
     """
-    if frame.kind is Kind.DIGEST_MARK:
+    if frame.kind in _WITH_BODIES:
         return iter(())
     body = bytes(frame.body)
     return iter(_of_one_length(body, frame.count) or _one_by_one(body, frame.count))

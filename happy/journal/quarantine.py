@@ -6,6 +6,9 @@ because the mark can only stand close behind: an event is applied before the bat
 next one is written, and before any other mark is. ``Foresight`` holds frames back as far as
 that, and no further: a journal is read once, in order, from a pipe too.
 
+Where mail is accepted before it is applied, more may be written than that. Then a backlog mark
+stands before each batch, in time, and says from which event on nothing may have been applied.
+
 For the same reason no other event can be quarantined: one with more behind it was applied
 once, and what it did was answered.
 """
@@ -24,6 +27,7 @@ from happy.journal.frame import Frame, Kind
 BATCHES_IN_DOUBT: Final = 2
 """The last batches of a journal, which may not have been applied: one was, one had to wait."""
 _BODY: Final = struct.Struct("<QQ")
+_BACKLOG: Final = struct.Struct("<Q")
 _AT_REST: Final = (Kind.IDLE_MARK, Kind.CLOSE_MARK, Kind.DIGEST_MARK)
 
 
@@ -51,12 +55,30 @@ def quarantined_by(mark: Frame) -> Quarantined:
     return Quarantined(*_BODY.unpack(mark.body))
 
 
+def backlog_body(first_seq: int) -> bytes:
+    """Return the body of a backlog mark: from this seq on nothing may have been applied."""
+    return _BACKLOG.pack(first_seq)
+
+
+def backlog_from(mark: Frame) -> int:
+    """Return from which seq on nothing may have been applied; ``Corrupt`` when it says nothing."""
+    if len(mark.body) == _BACKLOG.size:
+        first_seq: int = _BACKLOG.unpack(mark.body)[0]
+        if 0 < first_seq <= mark.first_seq:
+            return first_seq
+    raise Corrupt(
+        f"offset {mark.offset}: a backlog mark that names no seq before it, though the checksums "
+        "are right: what wrote this journal was no happy program"
+    )
+
+
 class Foresight:
     """Holds back the frames that a quarantine mark may yet concern; see this module's head."""
 
     def __init__(self) -> None:
         self.held: list[Frame] = []
         self._batches = 0
+        self._backlog: int | None = None
         self._first_seq: int | None = None
 
     def take(self, frame: Frame) -> list[Frame]:
@@ -65,10 +87,16 @@ class Foresight:
             self._first_seq = frame.first_seq
         if frame.kind is Kind.QUARANTINE_MARK:
             self.quarantine(quarantined_by(frame).seq)
+        elif frame.kind is Kind.BACKLOG_MARK:
+            self._backlog = backlog_from(frame)
         self.held.append(frame)
         if frame.kind is Kind.EVENTS:
             self._batches += 1
-            return self._known() if self._batches > BATCHES_IN_DOUBT else []
+            known: list[Frame] = []
+            while self._batches > BATCHES_IN_DOUBT and not self._in_backlog(self.held[0]):
+                known += self._known()
+            self._backlog = None
+            return known
         return self.rest() if frame.kind in _AT_REST or not self._batches else []
 
     def rest(self) -> list[Frame]:
@@ -95,6 +123,10 @@ class Foresight:
                 f"seq {seq}: the mark that quarantines it does not stand close behind it, though "
                 "the checksums are right: what wrote this journal was no happy program"
             )
+
+    def _in_backlog(self, batch: Frame) -> bool:
+        """Say whether a batch is in the backlog that the mark before the last one tells of."""
+        return self._backlog is not None and batch.first_seq + batch.count > self._backlog
 
     def _known(self) -> list[Frame]:
         """Let the oldest batch go, and the marks up to the next."""

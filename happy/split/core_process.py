@@ -7,6 +7,10 @@ applied. Nothing else waits for room: questions are small, and come from doors t
 
 When the process ends, whoever waits is told what is true: the event is kept, what became of it
 is not known. Nothing is admitted until another core has read the journal; then all goes on.
+
+Where mail is accepted before it is applied (``ahead``), the journal goes on however far the core
+is behind, and while there is none: any number of batches is on their way then. What is written
+before a new core's frames begin, it reads by itself.
 """
 
 from __future__ import annotations
@@ -17,11 +21,10 @@ from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
 
 from happy.bounces import Bounces
 from happy.effects import Outbox
-from happy.errors import CoreLost, Corrupt, DefinitionError, HappyError
+from happy.errors import CoreLost, Corrupt, HappyError
 from happy.event import Configured, Entry, Outcome, Waiting
 from happy.holds import Holds
 from happy.inline_core import Events, Query
@@ -32,14 +35,13 @@ from happy.keys import Keys
 from happy.marks import DigestMark
 from happy.schedule import Schedules
 from happy.split.aside import Aside, Changed, Ready, Say
+from happy.split.asked import Asked, Asking
 from happy.split.ledger import Ledger
 from happy.split.outcome_frame import OutcomeFrame, OutcomeStream, Verdict, decode_outcomes
-from happy.split.pickled import pack, unpack, unpack_error
+from happy.split.pickled import unpack, unpack_error
 from happy.split.replies import resolve
 from happy.split.sequencer import JournalFollower
 from happy.unacknowledged import Unacknowledged
-
-log = Logger()
 
 _BATCHES_MAX: Final = 2
 _AWAY: Final = "the core of this application has ended and is started again; try again in a moment"
@@ -67,6 +69,16 @@ class Lives(Protocol):
         """Return how the process is."""
 
 
+@attrs.frozen
+class End:
+    """The end of a journal at some moment, where the frames of a process begin."""
+
+    first_seq: int
+    block: bytes
+    """What says so to the process."""
+    follower: JournalFollower
+
+
 @attrs.define(eq=False)
 class _Handed:
     """A batch that the process has, or will never have."""
@@ -80,17 +92,20 @@ class ProcessCore:
     """The core of one stream; what comes from its process goes to ``received``.
 
     ``lives`` starts its processes; ``names`` are the queries that may be asked, and how they are
-    called.
+    called. With ``ahead``, the journal may be any number of batches ahead of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands between
         self,
         name: str,
         disk: Disk,
         appender: Appender,
         names: Mapping[Query, str],
         lives: Lives,
+        *,
+        ahead: bool = False,
     ) -> None:
+        self.ahead = ahead
         self.ledger = Ledger(appender.segment.header.journal_id)
         self.away: str | None = _AWAY
         self.agreed: DigestMark | None = None
@@ -105,15 +120,17 @@ class ProcessCore:
         self._name = name
         self._disk = disk
         self._appender = appender
-        self._names = names
         self._lives = lives
         self._pipe: Sender
         self._said = OutcomeStream()
         self._follower: JournalFollower
+        self._frames_from: int | None = None
+        """With which seq the frames for the process begin; None while there is none."""
+        self._untaken: list[OutcomeFrame | Aside] = []
+        """What a process has said behind that it is ready, until it is taken over."""
         self._handed: deque[_Handed] = deque()
         self._changed: Changed | None = None
-        self._asked: dict[int, Waiting] = {}
-        self._last_number = 0
+        self._asked = Asked(names)
         self._mark: DigestMark | None = None
         self._marked: list[Deferred[None]] = []
         self._marking: Callable[[], None] | None = None
@@ -170,7 +187,15 @@ class ProcessCore:
     @property
     def has_room(self) -> bool:
         """See ``Core``."""
+        if self.ahead:
+            return True
         return self.away is None and len(self._handed) < _BATCHES_MAX and self._marking is None
+
+    @property
+    def backlog(self) -> int | None:
+        """See ``Core``. With fewer batches on their way, the journal's format says it itself."""
+        behind = self.away is not None or len(self._handed) >= _BATCHES_MAX
+        return self.seq + 1 if self.ahead and behind else None
 
     @property
     def at_rest(self) -> bool:
@@ -186,7 +211,7 @@ class ProcessCore:
 
     def status(self) -> dict[str, Any]:
         """See ``Core``."""
-        lag = sum(len(handed.entries) for handed in self._handed)
+        lag = self.in_doubt.stop - 1 - self.seq
         return {"core": {**self._lives.status(), "seq": self.seq, "lag": lag}}
 
     @property
@@ -205,7 +230,7 @@ class ProcessCore:
     ) -> Deferred[list[Outcome]]:
         """See ``Core``. Nothing is being written now, so all of the journal is durable."""
         self.in_doubt = range(self.seq + 1, entries[-1].seq + 1)
-        if self.away is not None:
+        if not self._is_fed(entries[0].seq):
             return fail(CoreLost(_lost(self._name)))
         handed = _Handed(entries, meanwhile, Deferred())
         self._handed.append(handed)
@@ -217,11 +242,17 @@ class ProcessCore:
         meanwhile()
         return handed.applied
 
+    def _is_fed(self, seq: int) -> bool:
+        """Say whether the process will get an event as a frame, now or when it is ready."""
+        if self.away is None:
+            return True
+        return self.ahead and self._frames_from is not None and seq >= self._frames_from
+
     def ask(self, query: Query, *args: Any, **kwargs: Any) -> Deferred[Any]:
         """See ``Core``."""
         answer: Deferred[Any] = Deferred()
         try:
-            self._ask(query, args, kwargs, _Asking(answer))
+            self._ask(query, args, kwargs, Asking(answer))
         except HappyError:
             return fail()
         return answer
@@ -249,63 +280,64 @@ class ProcessCore:
         return self._lives.stop()
 
     def _ask(self, query: Query, args: Any, kwargs: Mapping[str, Any], waiter: Waiting) -> None:
-        name = self._names.get(query)
-        if name is None:
-            raise DefinitionError(f"{query.__qualname__} is no query of this application")
         if self.away is not None:
             raise CoreLost(self.away)
-        self._last_number = self._last_number % 0xFFFF_FFFF + 1
-        self._asked[self._last_number] = waiter
-        self._send(Say.ASK, pack((name, args, dict(kwargs))), self._last_number)
+        self._pipe.send(self._asked.ask(query, args, kwargs, waiter).encode())
 
-    def _send(self, kind: Say, body: bytes = b"", number: int = 0) -> None:
-        self._pipe.send(Aside(kind, body, number).encode())
+    def _send(self, kind: Say) -> None:
+        self._pipe.send(Aside(kind).encode())
 
     # --- lives ------------------------------------------------------------------------------------
 
-    def take_up(self, pipe: Sender) -> None:
-        """Take up a new process: tell it where the frames go on."""
+    def end_of_journal(self) -> End:
+        """Return where the frames of the next process are to begin; while nothing is written."""
         appender = self._appender
+        first_seq = appender.next_seq
+        follower = JournalFollower(
+            self._disk, lambda: (appender.segment.name, appender.position.offset), first_seq
+        )
+        return End(first_seq, follower.more(), follower)
+
+    def take_up(self, pipe: Sender, end: End) -> None:
+        """Take up a new process: tell it where the frames go on."""
         self.told = self.told_error = None
+        self._untaken = []
         self._pipe = pipe
         self._said = OutcomeStream()
-        self._follower = JournalFollower(
-            self._disk,
-            lambda: (appender.segment.name, appender.position.offset),
-            appender.next_seq,
-        )
-        while block := self._follower.more():
-            pipe.send(block)
+        self._follower, self._frames_from = end.follower, end.first_seq
+        pipe.send(end.block)
 
     def lose(self) -> None:
         """Say that the process is gone; whoever waits for it is told so."""
         self.away = _AWAY
         self._changed, self._mark, self._marking, self._measuring = None, None, None, False
+        self._frames_from = None
         handed, self._handed = self._handed, deque()
-        asked, self._asked = self._asked, {}
         marked, self._marked = self._marked, []
         for batch in handed:
             batch.applied.errback(CoreLost(_lost(self._name)))
-        for waiter in asked.values():
-            _tell(waiter, None, CoreLost(_AWAY))
+        self._asked.lose(lambda: CoreLost(_AWAY))
         for made in marked:
             made.callback(None)
 
     def received(self, data: bytes) -> None:
         """Take in what the process said; raises ``Corrupt`` when it is not to be believed."""
         for step in self._said.feed(data):
-            if isinstance(step, OutcomeFrame):
-                self._take_outcomes(step)
+            if self.told is not None and self.away is not None:
+                self._untaken.append(step)
             else:
-                self._take_aside(step)
+                self._take(step)
+
+    def _take(self, step: OutcomeFrame | Aside) -> None:
+        if isinstance(step, OutcomeFrame):
+            self._take_outcomes(step)
+        else:
+            self._take_aside(step)
 
     def _take_aside(self, aside: Aside) -> None:
         match aside.kind:
-            case Say.FOUND:
-                value, error = _found(aside.body)
-                _tell(self._asked.pop(aside.number), value, error)
-            case Say.RAISED:
-                _tell(self._asked.pop(aside.number), None, unpack_error(aside.body))
+            case Say.FOUND | Say.RAISED:
+                self._asked.take(aside)
             case Say.CHANGED:
                 self._changed = unpack(aside.body)
             case Say.MARKED:
@@ -324,8 +356,11 @@ class ProcessCore:
         frame = OutcomeFrame(Kind.EVENTS, Verdict.NONE, 0, len(ready.keys), b"", ready.outcomes)
         self.ledger.begin(ready, decode_outcomes(frame, resolve))
         self.agreed, self._mark, self._state_bytes = ready.agreed, ready.mark, ready.state_bytes
-        self.in_doubt = range(self.seq + 1, self.seq + 1)
+        self.in_doubt = range(self.seq + 1, max(self.seq + 1, self.in_doubt.stop))
         self.away = None
+        untaken, self._untaken = self._untaken, []
+        for step in untaken:
+            self._take(step)
 
     def _take_outcomes(self, frame: OutcomeFrame) -> None:
         if frame.kind is not Kind.EVENTS:
@@ -351,38 +386,6 @@ class ProcessCore:
         marked, self._marked = self._marked, []
         for made in marked:
             made.callback(None)
-
-
-@attrs.frozen(eq=False)
-class _Asking:
-    """Somebody who waits for a query by a Deferred."""
-
-    answer: Deferred[Any]
-
-    def replied(self, _seq: int, value: Any) -> None:
-        """See ``Waiting``."""
-        self.answer.callback(value)
-
-    def failed(self, _seq: int, error: Any) -> None:
-        """See ``Waiting``."""
-        self.answer.errback(error)
-
-
-def _found(body: bytes) -> tuple[Any, Exception | None]:
-    try:
-        return unpack(body), None
-    except HappyError as error:
-        return None, error
-
-
-def _tell(waiter: Waiting, value: Any, error: Any) -> None:
-    try:
-        if error is None:
-            waiter.replied(0, value)
-        else:
-            waiter.failed(0, error)
-    except Exception:  # noqa: BLE001 - a door's; the core is as good as before
-        log.failure("an answer could not be given")
 
 
 def _lost(name: str) -> str:

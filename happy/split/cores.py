@@ -34,7 +34,7 @@ from happy.limits import Limits
 from happy.opening import Elsewhere, Replayed
 from happy.poison import convict, report_suspect
 from happy.split.core_life import Command, Launch, Life, ProcessLife
-from happy.split.core_process import ProcessCore
+from happy.split.core_process import End, ProcessCore
 from happy.split.queries import queries_of, schema_digest
 from happy.world import World
 
@@ -73,7 +73,10 @@ class Cores:
         launch: Launch,
         *,
         accept_divergence: bool,
+        ahead: bool = False,
     ) -> None:
+        """``ahead`` says that mail is accepted before it is applied."""
+        self._ahead = ahead
         self.quarantined: tuple[int, ...] = ()
         self.convicted: tuple[int, ...] = ()
         """The events that were quarantined since the journal was opened."""
@@ -123,7 +126,7 @@ class Cores:
         name = self._name
         self._journal_id, self._appender = journal_id, appender
         names = {query: name for name, query in queries_of(self._definition.app).items()}
-        core = self._core = ProcessCore(name, self._disk, appender, names, self)
+        core = self._core = ProcessCore(name, self._disk, appender, names, self, ahead=self._ahead)
         suspect = self._look_for_poison(self._foresight, self._world.time_ns())
         while not self._started():
             before, suspect = suspect, self._look_for_poison(self._foresight, self._world.time_ns())
@@ -154,7 +157,7 @@ class Cores:
     def _started(self) -> bool:
         """Start a core and wait until it is ready; False when it ended before."""
         try:
-            life = self._begin_life()
+            life = self._begin_life(self._core.end_of_journal())
         except OSError as error:
             raise StartError(f"the core cannot be started: {error.strerror}") from None
         while self._state == "starting":
@@ -191,13 +194,13 @@ class Cores:
                 self.convicted += (suspect.first_seq,)
         return suspect
 
-    def _begin_life(self) -> Life:
+    def _begin_life(self, end: End) -> Life:
         """Start a core, and tell it where the frames go on; ``OSError`` when there can be none."""
         self._state, self._why = "starting", ""
         # What was accepted stands in the journal by then: nothing else is to be.
         accepting = self._accepting and not self._core.vouched
         life = self._life = self._launch(accepting, self._received, self._lost)
-        self._core.take_up(life)
+        self._core.take_up(life, end)
         return life
 
     def _received(self, data: bytes) -> None:
@@ -250,15 +253,19 @@ class Cores:
         self._call = None
         doubt, now_ns = _Doubt(self._core.in_doubt), self._events.now_ns()
         # In the journal's own thread: what was being written there is on the disk by then.
-        looked = self._world.run(partial(self._look_for_poison, doubt, now_ns))
+        looked = self._world.run(partial(self._look_again, doubt, now_ns))
         looked.addCallback(self._launch_again).addErrback(self._not_looked)
 
-    def _launch_again(self, _: object) -> None:
+    def _look_again(self, doubt: _Doubt, now_ns: int) -> End:
+        self._look_for_poison(doubt, now_ns)
+        return self._core.end_of_journal()
+
+    def _launch_again(self, end: End) -> None:
         if self._stopping:
             return
         self._restarts += 1
         try:
-            self._begin_life().serve()
+            self._begin_life(end).serve()
         except OSError as error:
             self._why = f"its process cannot be started: {error.strerror}"
             self._try_later()
@@ -319,6 +326,7 @@ def elsewhere_of(
             limits,
             launch,
             accept_divergence=accept_divergence,
+            ahead=config.accept == "durable",
         )
 
     return begin

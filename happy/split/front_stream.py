@@ -107,6 +107,10 @@ class FrontStream:
         """Tell what a query returns; see ``happy.app.StreamPort``."""
         self._ask(query, (), dict(arguments), waiter)
 
+    def trouble(self, size: int) -> Busy | None:
+        """Return why an event would not be sent now; see ``happy.app.StreamPort``."""
+        return self._full(min(size, self._limits.mail_inline_bytes_max))
+
     def blob_writer(self) -> BlobWriter:
         """Return a place for a large body; ``NoRoom`` when the disk is full."""
         return self._blobs.writer()
@@ -151,14 +155,21 @@ class FrontStream:
 
     def _gather(self, size: int) -> None:
         """See that there is room for so many bytes more, and that they are sent soon."""
-        if (
-            len(self._waiting) >= self._limits.queue_events_max
-            or self._bytes_count + self._unsent_bytes() + size > self._limits.queue_bytes_max
-        ):
-            raise Busy("too much is waiting for the application; try again in a moment")
+        full = self._full(size)
+        if full is not None:
+            raise full
         if not self._records and not self._questions:
             self._soon(self._flush)
         self._bytes_count += size
+
+    def _full(self, size: int) -> Busy | None:
+        """Return why there is no room for so many bytes more; None when there is."""
+        if (
+            len(self._waiting) < self._limits.queue_events_max
+            and self._bytes_count + self._unsent_bytes() + size <= self._limits.queue_bytes_max
+        ):
+            return None
+        return Busy("too much is waiting for the application; try again in a moment")
 
     def _flush(self) -> None:
         self._bytes_count = 0

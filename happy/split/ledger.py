@@ -110,7 +110,7 @@ class Ledger:
                 self.holds.configure(entry.event)
             case Mail():
                 self.unacknowledged.forget(entry.event.acknowledged)
-                if not isinstance(outcome, RefusedOutcome):
+                if entry.event.early or not isinstance(outcome, RefusedOutcome):
                     self.unacknowledged.take(entry.seq, entry.time_ns, entry.event)
             case MailAcknowledged():
                 self.unacknowledged.forget(entry.event.acknowledged)

@@ -2,7 +2,7 @@
 
 The first block on its input says where frames go on. What is before that it reads from the
 directory of the journal, from the newest snapshot on, as a start in one process does; so a core
-that has ended is started again in the same way. Nobody writes there meanwhile.
+that has ended is started again in the same way. What is written there meanwhile comes as frames.
 
 Between the frames come questions (``happy.split.aside``), and they are answered in their turn.
 What is applied is noted in the memory that outlives the process, as the container notes it when
@@ -27,8 +27,9 @@ from happy.errors import Corrupt, Diverged, NotAJournal
 from happy.event import FailedOutcome, Outcome
 from happy.guard import closed
 from happy.journal.disk import Disk
-from happy.journal.frame import Frame, Kind, SegmentHeader
+from happy.journal.frame import Frame, Kind, SegmentHeader, first_chain
 from happy.journal.quarantine import Foresight
+from happy.journal.recovery import Start
 from happy.journal.replay import Reader
 from happy.marks import compare, mark_in, mark_of
 from happy.memory import state_bytes
@@ -129,7 +130,8 @@ class ServingCore:
         acceptance = Acceptance(around.disk, now=self._accept_divergence, start=start)
         began_s, before = time.monotonic(), self._machine.seq
         try:
-            self._read(Reader(around.disk, cut=False, start=start), header, acceptance)
+            reader = Reader(around.disk, cut=False, start=start)
+            self._read(reader, start, header, acceptance)
         except Corrupt as error:
             raise recall.explain(error) from None
         replayed = Replayed(
@@ -152,9 +154,12 @@ class ServingCore:
             state_bytes(machine.state, machine.outbox),
         )
 
-    def _read(self, reader: Reader, header: SegmentHeader, accepts: Acceptance) -> None:
+    def _read(
+        self, reader: Reader, start: Start | None, header: SegmentHeader, accepts: Acceptance
+    ) -> None:
+        """Replay what is before the frames, and nothing behind: that may be being written."""
         looked = 0
-        for frame in reader.frames():
+        for frame in until(reader, start, header):
             for known in self._foresight.take(frame):
                 self._replay(known, accepts)
             if frame.first_seq - looked >= _LOOK_EVENTS:
@@ -163,12 +168,6 @@ class ServingCore:
                     raise Orphan
         for known in self._foresight.rest():
             self._replay(known, accepts)
-        tail = reader.tail
-        at = None if tail is None else (tail.position.next_seq, tail.position.chain)
-        if at != (header.first_seq, header.chain):
-            raise NotAJournal(
-                f"the frames go on with seq {header.first_seq}, and the journal does not end there"
-            )
 
     def _replay(self, frame: Frame, accepts: Acceptance) -> None:
         if frame.kind is Kind.DIGEST_MARK:
@@ -232,6 +231,24 @@ class ServingCore:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a query raises is what was found
             return Aside(Say.RAISED, pack_error(error), aside.number)
+
+
+def until(reader: Reader, start: Start | None, header: SegmentHeader) -> Iterator[Frame]:
+    """Yield the frames of a journal up to where those go on that a header stands before.
+
+    ``start`` is that of the reader. Raises ``NotAJournal`` when they do not go on so.
+    """
+    end = header.first_seq, header.chain
+    began = (1, first_chain(header.journal_id)) if start is None else (start.seq + 1, start.chain)
+    if began == end:
+        return
+    for frame in reader.frames():
+        yield frame
+        if (frame.first_seq + frame.count, frame.chain) == end:
+            return
+    raise NotAJournal(
+        f"the frames go on with seq {header.first_seq}, and the journal does not end there"
+    )
 
 
 def _traceback_of(outcome: FailedOutcome) -> str:

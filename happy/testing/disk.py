@@ -126,6 +126,10 @@ class MemoryDisk:
         end = None if size is None else offset + size
         return bytes(self._file(name).shown[offset:end])
 
+    def free_bytes(self) -> int:
+        """See ``Disk``."""
+        return int(min(max(0, self._room_left()), sys.maxsize))
+
     def create(self, name: str, size: int = 0) -> None:
         """See ``Disk``."""
         path, _, base = name.rpartition("/")

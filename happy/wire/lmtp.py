@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from happy.wire import smtp_reply as say
 from happy.wire.smtp import MailFactory
+from happy.wire.smtp_envelope import Envelope
 from happy.wire.smtp_reply import Reply
 from happy.wire.smtp_session import SmtpSession
-from happy.wire.smtp_transaction import Envelope
 
 
 class LmtpSession(SmtpSession):

@@ -33,10 +33,10 @@ class MailFactory(ServerFactory):
     """Makes the sessions of one mail door.
 
     ``app`` is asked about recipients and takes the messages, ``limits`` are its own, ``checks``
-    look at its messages before they become events, and ``homes`` takes in others besides. ``clock``
-    tells the time, ``hostname`` is how the door calls itself; with a ``certificate`` it offers TLS,
-    and ``trust`` says whom it faces. Raises ``ValueError`` for a domain of the application that is
-    none.
+    look at its messages before they become events, ``early`` says that those are accepted before
+    they are handled, and ``homes`` takes in others besides. ``clock`` tells the time, ``hostname``
+    is how the door calls itself; with a ``certificate`` it offers TLS, and ``trust`` says whom it
+    faces. Raises ``ValueError`` for a domain of the application that is none.
     """
 
     session: ClassVar[type[SmtpSession]] = SmtpSession
@@ -53,9 +53,10 @@ class MailFactory(ServerFactory):
         certificate: Certificate | None = None,
         trust: Trust | None = None,
         checks: MailChecks | None = None,
+        early: bool = False,
     ) -> None:
         self.homes = MailHomes()
-        self.homes.add(app, limits, checks)
+        self.homes.add(app, limits, checks, early=early)
         self.trust = trust or Trust()
         self._bounds = self.homes.limits, self.trust.bounds(self.homes.limits)
         self.certificate = certificate

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,51 +14,21 @@ from twisted.python.failure import Failure
 from happy.app import exchange
 from happy.errors import HappyError
 from happy.event import Blob, Exchange, Mail, MailAcknowledged
-from happy.limits import Limits
 from happy.trace import protocol_of
 from happy.unacknowledged import Placed, copy_of
 from happy.wire import smtp_reply as say
-from happy.wire.address import (
-    Address,
-    AddressError,
-    ParameterError,
-    parse_parameters,
-    parse_path,
-)
+from happy.wire.address import Address
 from happy.wire.mail_homes import MailHome
 from happy.wire.returned import submit_mail
 from happy.wire.smtp_arrival import SmtpArrival
-from happy.wire.smtp_parameters import Parameters, refusal_of_mail, refusal_of_rcpt, told
+from happy.wire.smtp_envelope import Envelope, read_recipient, read_sender, refusal_by
+from happy.wire.smtp_parameters import told
 from happy.wire.smtp_reader import ChunkReader, MessageReader
 from happy.wire.smtp_reply import Reply, reply_to
 
 _CHUNK: Final = re.compile(rb"([0-9]{1,10})( +LAST)?", re.IGNORECASE)
 
 log = Logger()
-
-
-@define
-class Envelope:
-    """A transaction: what MAIL and RCPT have said so far."""
-
-    reverse_path: str
-    options: tuple[str, ...]
-    utf8: bool
-    """Whether addresses may have letters beyond ASCII."""
-    size: int
-    """How large the message is, as MAIL told; 0 when it did not."""
-    home: MailHome | None = None
-    """The application of the recipients that were accepted: a message is for one alone."""
-    recipients: dict[str, str] = field(factory=dict)
-    """The recipients as written first, by what they are compared by: routes know no case."""
-    accepted: list[str] = field(factory=list)
-    """By what the recipients of the RCPT commands that were accepted are compared, in order."""
-    recipient_options: dict[str, tuple[str, ...]] = field(factory=dict)
-    """The parameters of each recipient's first RCPT."""
-    forwarded: tuple[str, ...] = ()
-    """What a server in front told of its client."""
-    places: dict[str, Placed] = field(factory=dict)
-    """Where the message stands for each recipient, when it was taken."""
 
 
 class SmtpTransaction(SmtpArrival):
@@ -80,8 +50,23 @@ class SmtpTransaction(SmtpArrival):
 
     # --- the transaction ------------------------------------------------------------------
 
-    def do_MAIL(self, rest: bytes) -> Reply:  # noqa: PLR0911 - one for each refusal
-        """RFC 5321 section 4.1.1.2."""
+    def do_MAIL(self, rest: bytes) -> Reply:
+        """RFC 5321 section 4.1.1.2; refused where the message would be, whoever it is for."""
+        refusal = self._out_of_turn()
+        if refusal is not None:
+            return refusal
+        limits = self.factory.limits
+        envelope = read_sender(rest, limits.smtp_message_bytes_max, auth=bool(self.login))
+        if isinstance(envelope, Reply):
+            return envelope
+        trouble = self.factory.homes.trouble(envelope.size)
+        if trouble is not None:
+            return self._said_by_one(reply_to(trouble))
+        self._envelope = envelope
+        return say.SENDER_OK
+
+    def _out_of_turn(self) -> Reply | None:
+        """Return why there can be no transaction now."""
         if not self._peer_name:
             return say.NOT_GREETED
         if self.factory.trust.needs_login and not self.login:
@@ -90,26 +75,7 @@ class SmtpTransaction(SmtpArrival):
             return say.HAVE_SENDER
         if self._messages >= self.factory.limits.smtp_messages_max:
             return say.TOO_MANY_MESSAGES
-        try:
-            sender, parameters = _parse(rest, b"FROM:")
-        except AddressError as error:
-            return Reply(501, "5.1.7", f"Bad sender: {error}")
-        except ParameterError as error:
-            return _bad_parameter(error)
-        if sender is not None and not sender.domain:
-            return Reply(501, "5.1.7", "Bad sender: the address has no domain")
-        refusal = refusal_of_mail(
-            parameters, self.factory.limits.smtp_message_bytes_max, auth=bool(self.login)
-        )
-        if refusal is not None:
-            return refusal
-        utf8 = "SMTPUTF8" in dict(parameters)
-        if sender is not None and sender.needs_utf8 and not utf8:
-            return say.NEEDS_UTF8
-        reverse_path = "" if sender is None else str(sender)
-        size = int(dict(parameters).get("SIZE") or 0)
-        self._envelope = Envelope(reverse_path, told(parameters), utf8, size)
-        return say.SENDER_OK
+        return None
 
     def do_RCPT(self, rest: bytes) -> Reply | None:
         """RFC 5321 section 4.1.1.3; only recipients that the application takes are accepted."""
@@ -118,7 +84,7 @@ class SmtpTransaction(SmtpArrival):
             return say.NO_SENDER
         if self._chunked is not None:
             return say.IN_A_MESSAGE
-        found = _read_recipient(rest, utf8=envelope.utf8)
+        found = read_recipient(rest, utf8=envelope.utf8)
         if isinstance(found, Reply):
             return found
         recipient, parameters = found
@@ -126,7 +92,7 @@ class SmtpTransaction(SmtpArrival):
         if whose is None:
             return say.RELAY_DENIED
         home, address = whose
-        refusal = _refusal_by(home.limits, envelope)
+        refusal = refusal_by(home.limits, envelope) or self._trouble_of(home, envelope)
         if refusal is not None:
             return refusal
 
@@ -145,10 +111,12 @@ class SmtpTransaction(SmtpArrival):
         self.wait_for(accept, self._look_up, home, address)
         return None
 
+    def _trouble_of(self, home: MailHome, envelope: Envelope) -> Reply | None:
+        trouble = home.app.trouble(envelope.size)
+        return None if trouble is None else self._said_by_one(reply_to(trouble))
+
     def _look_up(self, home: MailHome, recipient: Address) -> Deferred[Reply]:
-        found: Deferred[Any] = maybeDeferred(
-            home.app.knows_recipient, recipient.local, recipient.domain
-        )
+        found = home.knows(recipient, self.factory.clock)
         return found.addCallbacks(_reply_to_known, _reply_to_trouble)
 
     def do_DATA(self, rest: bytes) -> Reply | None:
@@ -298,6 +266,7 @@ class SmtpTransaction(SmtpArrival):
             via=self.via,
             login=self.login,
             host=self.host.decode("ascii"),
+            early=home.early,
         )
         if home.checks is None or self.login:
             return self._take(mail, envelope, home)
@@ -358,39 +327,3 @@ def _reply_to_trouble(failure: Failure) -> Reply:
 
 def _unsaid(failure: Failure) -> None:
     failure.trap(HappyError)
-
-
-def _refusal_by(limits: Limits, envelope: Envelope) -> Reply | None:
-    """Return why one more recipient is too much for its application."""
-    if len(envelope.accepted) >= limits.smtp_recipients_max:
-        return say.TOO_MANY_RECIPIENTS
-    return say.TOO_BIG if envelope.size > limits.smtp_message_bytes_max else None
-
-
-def _read_recipient(rest: bytes, *, utf8: bool) -> tuple[Address, Parameters] | Reply:
-    """Read what follows RCPT; a reply says what is wrong with it."""
-    try:
-        recipient, parameters = _parse(rest, b"TO:")
-    except AddressError as error:
-        return Reply(501, "5.1.3", f"Bad recipient: {error}")
-    except ParameterError as error:
-        return _bad_parameter(error)
-    if recipient is None:
-        return Reply(501, "5.1.3", "Bad recipient: the address is empty")
-    if recipient.needs_utf8 and not utf8:
-        return say.NEEDS_UTF8
-    return refusal_of_rcpt(parameters) or (recipient, parameters)
-
-
-def _parse(
-    rest: bytes, keyword: bytes
-) -> tuple[Address | None, tuple[tuple[str, str | None], ...]]:
-    """Read ``FROM:<path> parameters``; blanks after the colon are borne with."""
-    if rest[: len(keyword)].upper() != keyword:
-        raise AddressError(f"write {keyword.decode('ascii')}<local@domain>")
-    address, after = parse_path(rest[len(keyword) :].lstrip(b" "))
-    return address, parse_parameters(after)
-
-
-def _bad_parameter(error: ParameterError) -> Reply:
-    return Reply(501, "5.5.4", f"Bad parameter: {error}")
