@@ -221,6 +221,7 @@ SHOWN = {
         "test_wire_mx.test_a_domain_without_mx_is_its_own_server",
         "test_wire_mx.test_where_there_is_no_server_it_is_said_whether_for_good",
         "test_wire_mx.test_mail_finds_its_way_by_real_dns",
+        "test_outbound.test_a_server_that_serves_nobody_is_passed_over",
     ],
     "TLS out: opportunistic, MTA-STS enforced, DANE where DNS is authentic; else the mail waits": [
         "test_wire_starttls.test_a_certificate_of_nobody_is_good_enough_and_no_tls_better_than_no_mail",

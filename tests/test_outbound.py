@@ -356,6 +356,38 @@ def test_a_container_asks_the_resolver_that_it_is_told_to_believe(container):
         house.stop()
 
 
+class InTurn:
+    """A destination with several servers, the best one first."""
+
+    def __init__(self, *ports):
+        self._ports = ports
+
+    def destination_of(self, recipient):
+        return recipient.partition("@")[2]
+
+    def find(self, destination):
+        ways = [TCP4ClientEndpoint(reactor, "127.0.0.1", port) for port in self._ports]
+        return succeed(tuple(map(Hop, ways)))
+
+
+@pytest.mark.parametrize("way", ["-f", "-r", "-Q", "-q"])
+def test_a_server_that_serves_nobody_is_passed_over(tmp_path, way):
+    """RFC 5321 section 5.1: the next server has the message in the same attempt, and it alone."""
+    with (
+        smtp_sink(tmp_path / "first", way, "CONNECT") as first,
+        smtp_sink(tmp_path / "second", way, "EHLO,HELO") as second,
+        smtp_sink(tmp_path / "third") as third,
+    ):
+        post = Post(InTurn(first.port, second.port, third.port))
+        post.owe("bob@x.example")
+        (sent,) = post.wait_for_ends(1)
+        post.close()
+        assert (first.messages, second.messages) == ([], [])
+        only_copy(third.messages)
+    assert isinstance(sent, MailSent)
+    assert not sent.ambiguous
+
+
 class ByDomain:
     """Each domain has a server of its own on this machine."""
 
