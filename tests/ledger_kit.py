@@ -19,7 +19,7 @@ from mail_kit import shown
 FROM, TO = "ann@example.org", "post@lists.example"
 TAKEN = re.compile(r"250 2\.0\.0 Ok ledger/(\d+)")
 REFUSED = re.compile(r"(?m)^(?:<\*\* |<-- )?5\d\d ")
-CLIENT_S_MAX = 60
+CLIENT_S_MAX = 180
 ANSWER_S_MAX = 180
 
 APP = '''
