@@ -1,4 +1,4 @@
-"""Mail that a container signs, behind a real Postfix: dkimpy and OpenDKIM find it as it left."""
+"""Signed mail behind a real Postfix: others verify ours, and we what OpenDKIM signs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from desk_kit import desk, have_written
-from edge_kit import free_port
-from facts_kit import in_dns
+from edge_kit import free_port, running
+from facts_kit import Zone, in_dns
 from jail_kit import unpacked
+from mail_kit import swaks
 from postfix_kit import postfix
+from test_signed_corpora import facts_of
 
 KEYS = {"r": generate_private_key(65537, 2048), "e": Ed25519PrivateKey.generate()}
 RECORDS = {f"{name}._domainkey.lists.example": in_dns(key) for name, key in KEYS.items()}
@@ -100,3 +102,36 @@ def test_what_arrives_behind_a_postfix_is_verified_by_dkimpy_and_opendkim(letter
     assert by_dkimpy(changed) == [False, False]
     for said in by_opendkim(changed, tmp_path):
         assert said.endswith("failed: signature verification failed")
+
+
+@pytest.fixture
+def signer(tmp_path):
+    """OpenDKIM as it signs for a mail server: the line of main.cf that asks it."""
+    pem = KEYS["r"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key").write_bytes(pem)
+    port = free_port()
+    config = tmp_path / "signing.conf"
+    config.write_text(
+        f"Mode s\nSyslog no\nSocket inet:{port}@127.0.0.1\nDomain lists.example\nSelector r\n"
+        f"KeyFile {tmp_path}/key\nRequireSafeKeys no\nCanonicalization relaxed/simple\n"
+        "OversignHeaders From\n"
+    )
+    program = unpacked("OPENDKIM_ROOT") / "usr/sbin/opendkim"
+    with running([program, "-f", "-x", config], port, tmp_path / "said"):
+        yield f"smtpd_milters = inet:127.0.0.1:{port}"
+
+
+def test_what_opendkim_signs_passes_at_a_door(signer, sink):
+    """And does not when a letter of it was changed, in the body or in the header."""
+    with postfix(happy=free_port(), smarthost=sink.port, more=signer) as relay:
+        to = ("--from", "desk@lists.example", "--to", "bob@x.example")
+        swaks(relay.port, *to, "--header", "Subject: hello", "--body", BODY)
+        sink.wait_for(1)
+    ((_, _, letter),) = sink.messages
+    zone = Zone({(name, "TXT"): [record] for name, record in RECORDS.items()})
+    (found,) = facts_of(letter, zone, "dkim").dkim
+    assert (found.result, found.domain) == ("pass", "lists.example")
+    for old, new in ((b"spaces  ", b"spaces "), (b"Subject: hello", b"Subject: hallo")):
+        assert letter.count(old) == 1
+        (found,) = facts_of(letter.replace(old, new), zone, "dkim").dkim
+        assert found.result == "fail"
