@@ -43,8 +43,9 @@ class Counterpart:
         self._queries = queries
         self._send = send
         self._soon = soon
-        self._told: list[tuple[int, int, Any]] = []
-        self._errors: list[tuple[int, bytes]] = []
+        self.told: list[tuple[int, int, Any]] = []
+        """What is to be sent: the number of an event in the front, its seq, and the reply."""
+        self.errors: list[tuple[int, bytes]] = []
         self._found: list[Found] = []
         self._lost = False
 
@@ -70,24 +71,14 @@ class Counterpart:
         """Say that the front is gone; what it handed over stays in the order."""
         self._lost = True
 
-    def replied(self, number: int, seq: int, value: Any) -> None:
-        """Take the reply to an event of the front."""
-        if not self._told:
-            self._flush_soon()
-        self._told.append((number, seq, value))
-
-    def failed(self, number: int, seq: int, error: BaseException) -> None:
-        """Take what an event of the front got instead of a reply."""
-        self._errors.append((len(self._told), pack_error(error)))
-        self.replied(number, seq, None)
-
-    def _flush_soon(self) -> None:
-        if not self._told and not self._found:
+    def flush_soon(self) -> None:
+        """Have what is told next sent when all of its batch is."""
+        if not self.told and not self._found:
             self._soon(self._flush)
 
     def _flush(self) -> None:
-        told, self._told = self._told, []
-        errors, self._errors = self._errors, []
+        told, self.told = self.told, []
+        errors, self.errors = self.errors, []
         found, self._found = self._found, []
         if self._lost:
             return
@@ -122,20 +113,25 @@ class Counterpart:
         self._tell(Found(question.id, pack_error(failure.value), raised=True))
 
     def _tell(self, found: Found) -> None:
-        self._flush_soon()
+        self.flush_soon()
         self._found.append(found)
 
 
 class _Waiter(msgspec.Struct, gc=False, eq=False):
     """One event of a front that waits for its outcome."""
 
-    counterpart: Any
+    counterpart: Counterpart
     number: int
 
     def replied(self, seq: int, value: Any) -> None:
         """See ``Waiting``."""
-        self.counterpart.replied(self.number, seq, value)
+        counterpart = self.counterpart
+        if not counterpart.told:
+            counterpart.flush_soon()
+        counterpart.told.append((self.number, seq, value))
 
     def failed(self, seq: int, error: HappyError) -> None:
         """See ``Waiting``."""
-        self.counterpart.failed(self.number, seq, error)
+        counterpart = self.counterpart
+        counterpart.errors.append((len(counterpart.told), pack_error(error)))
+        self.replied(seq, None)

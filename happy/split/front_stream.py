@@ -65,7 +65,8 @@ class FrontStream:
         self._last_id = 0
         self._records: list[bytes] = []
         self._keys: list[tuple[int, str, bytes | None]] = []
-        self._bytes_count = 0
+        self._room_events = self._room_bytes = 0
+        """What certainly can be taken; looked at anew in each turn, and when it is used up."""
         self._questions: list[Question] = []
         self._asked = 0
 
@@ -128,18 +129,18 @@ class FrontStream:
         key: str | None = None,
         fingerprint: bytes | None = None,
     ) -> None:
-        limits, size = self._limits, len(record)
-        if size > limits.event_bytes_max:
+        size = len(record)
+        if size > self._limits.event_bytes_max:
             raise TooLarge(
-                f"an event of {size} bytes, over the limit of {limits.event_bytes_max} "
+                f"an event of {size} bytes, over the limit of {self._limits.event_bytes_max} "
                 "(event_bytes_max)"
             )
         self._gather(size)
         if key is not None:
             self._keys.append((len(self._records), key, fingerprint))
         self._records.append(record)
-        self._last_id += 1
-        self._waiting[self._last_id] = waiter
+        self._last_id = number = self._last_id + 1
+        self._waiting[number] = waiter
 
     def _ask(
         self, query: Callable[..., Any], args: Any, kwargs: dict[str, Any], waiter: Waiting
@@ -153,26 +154,28 @@ class FrontStream:
         self._waiting[self._asked] = waiter
         self._questions.append(Question(self._asked, name, arguments))
 
-    def _gather(self, size: int) -> None:
-        """See that there is room for so many bytes more, and that they are sent soon."""
-        full = self._full(size)
-        if full is not None:
-            raise full
-        if not self._records and not self._questions:
-            self._soon(self._flush)
-        self._bytes_count += size
-
     def _full(self, size: int) -> Busy | None:
-        """Return why there is no room for so many bytes more; None when there is."""
-        if (
-            len(self._waiting) < self._limits.queue_events_max
-            and self._bytes_count + self._unsent_bytes() + size <= self._limits.queue_bytes_max
-        ):
+        """Look how much can be taken; return why not so many bytes more, None when they can."""
+        gathered = sum(map(len, self._records)) + sum(len(q.arguments) for q in self._questions)
+        self._room_events = self._limits.queue_events_max - len(self._waiting)
+        self._room_bytes = self._limits.queue_bytes_max - gathered - self._unsent_bytes()
+        if self._room_events > 0 and size <= self._room_bytes:
             return None
         return Busy("too much is waiting for the application; try again in a moment")
 
+    def _gather(self, size: int) -> None:
+        """See that there is room for so many bytes more, and that they are sent soon."""
+        if self._room_events < 1 or size > self._room_bytes:
+            full = self._full(size)
+            if full is not None:
+                raise full
+        self._room_events -= 1
+        self._room_bytes -= size
+        if not self._records and not self._questions:
+            self._soon(self._flush)
+
     def _flush(self) -> None:
-        self._bytes_count = 0
+        self._room_events = self._room_bytes = 0
         records, self._records = self._records, []
         keys, self._keys = self._keys, []
         questions, self._questions = self._questions, []
@@ -196,8 +199,12 @@ class FrontStream:
             for place, (number, seq, reply) in enumerate(told):
                 self._tell(number, seq, reply, errors.get(place))
             return
+        pop = self._waiting.pop
         for number, seq, reply in told:
-            self._tell(number, seq, reply, None)
+            try:
+                pop(number).replied(seq, reply)
+            except Exception:  # noqa: BLE001 - as in ``_tell``
+                log.failure("an answer could not be given")
 
     def take_found(self, body: bytes) -> None:
         """Take in what queries returned, and tell who asked."""
