@@ -6,11 +6,10 @@ import http.client
 import os
 import re
 import signal
-import smtplib
 import threading
 from functools import partial
 
-from test_split_front import FORM, WAIT_S_MAX, await_that, is_gone, place_of, request
+from test_split_front import WAIT_S_MAX, ask_to_join, await_that, is_gone, place_of, request
 from witness_kit import Witness, ask_again, numbers_in, take_number, verified
 
 KILLS = int(os.environ.get("HAPPY_CORE_KILLS", "2"))
@@ -163,19 +162,7 @@ def test_an_application_does_not_see_where_it_runs(container, sink):
     key = {"Idempotency-Key": "once"}
     answers = [request(house, "numbers", "POST", "/next", headers=key) for _ in range(3)]
     assert {(h["Happy-Seq"], body) for _, h, body in answers} == {("2", b"6\n")}
-    by_web = request(
-        house, "lists", "POST", "/dev/subscribe", body="address=bob@example.org", headers=FORM
-    )
-    assert by_web[0] == 200
-    with smtplib.SMTP(*place_of(house, "lists", "smtp"), timeout=WAIT_S_MAX) as peer:
-        peer.ehlo("client.example")
-        peer.mail("ann@example.org")
-        assert peer.rcpt("nobody@lists.example")[0] == 550
-        assert peer.rcpt("dev-subscribe@lists.example")[0] == 250
-        code, said = peer.data("From: ann@example.org\r\n\r\nlet me in\r\n")
-    assert (code, bool(re.search(rb"Ok lists/\d+", said))) == (250, True)
-    sink.wait_for(1, b"To: ann@example.org")
-    sink.wait_for(1, b"To: bob@example.org")
+    ask_to_join(house, sink)
     await_that(lambda: core_of(house, "lists")["lag"] == 0, "the core has answered all", house)
     core = core_of(house, "lists")
     assert (core["state"], core["restarts"]) == ("serving", 0)

@@ -200,6 +200,23 @@ def take_many(place):
     return taken
 
 
+def ask_to_join(house, sink):
+    """Have one ask to join a list by web and another by mail; each is written to."""
+    by_web = request(
+        house, "lists", "POST", "/dev/subscribe", body="address=bob@example.org", headers=FORM
+    )
+    assert by_web[0] == 200
+    with smtplib.SMTP(*place_of(house, "lists", "smtp"), timeout=WAIT_S_MAX) as peer:
+        peer.ehlo("client.example")
+        peer.mail("ann@example.org")
+        assert peer.rcpt("nobody@lists.example")[0] == 550
+        assert peer.rcpt("dev-subscribe@lists.example")[0] == 250
+        code, said = peer.data("From: ann@example.org\r\n\r\nlet me in\r\n")
+    assert (code, bool(re.search(rb"Ok lists/\d+", said))) == (250, True)
+    sink.wait_for(1, b"To: ann@example.org")
+    sink.wait_for(1, b"To: bob@example.org")
+
+
 def test_fronts_serve_as_one_process_would(container, sink):
     """Promises 2 and 5: web, Klein, queries, keys and mail by several processes, in one order.
 
@@ -232,19 +249,7 @@ def test_fronts_serve_as_one_process_would(container, sink):
     ):
         assert answer.endswith(b"\r\n\r\n%d\n" % (count + 1))
 
-    by_web = request(
-        house, "lists", "POST", "/dev/subscribe", body="address=bob@example.org", headers=FORM
-    )
-    assert by_web[0] == 200
-    with smtplib.SMTP(*place_of(house, "lists", "smtp"), timeout=WAIT_S_MAX) as peer:
-        peer.ehlo("client.example")
-        peer.mail("ann@example.org")
-        assert peer.rcpt("nobody@lists.example")[0] == 550
-        assert peer.rcpt("dev-subscribe@lists.example")[0] == 250
-        code, said = peer.data("From: ann@example.org\r\n\r\nlet me in\r\n")
-    assert (code, bool(re.search(rb"Ok lists/\d+", said))) == (250, True)
-    sink.wait_for(1, b"To: ann@example.org")
-    sink.wait_for(1, b"To: bob@example.org")
+    ask_to_join(house, sink)
 
     log = house.folder / "access.log"
     await_that(
