@@ -239,6 +239,8 @@ class House:
 
     def crash(self, configured=None):
         self.stream.stop()
+        for call in self.clock.getDelayedCalls():  # alarms end with their process
+            call.cancel()
         self.jobs.clear()
         self.disk.crash()
         return self.open(configured)
