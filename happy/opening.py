@@ -39,6 +39,9 @@ from happy.world import World
 
 log = Logger()
 
+_PROGRESS_EVERY_S = 5.0
+"""How often a long replay says how far it is: a journal may have thousands of segments."""
+
 
 @frozen
 class Opened:
@@ -273,9 +276,13 @@ class _Replay:
     def read(self, reader: Reader) -> None:
         """Read all, and apply what was applied before."""
         seq = 0
+        told_s = -_PROGRESS_EVERY_S
 
         def progress(done: int, total: int) -> None:
-            if total > 1:
+            nonlocal told_s
+            now_s = self._world.clock.seconds()
+            if total > 1 and now_s - told_s >= _PROGRESS_EVERY_S:
+                told_s = now_s
                 log.info(
                     "{name}: replayed {done} of {total} segments, up to seq {seq}",
                     name=self._name,

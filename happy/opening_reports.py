@@ -47,11 +47,15 @@ def report_replayed(name: str, events: int, reader: Reader) -> None:
     """Say how many events were replayed."""
     if reader.segments:
         log.info(
-            "{name}: replayed {count} events from {segments} segments",
+            "{name}: replayed {events} from {segments}",
             name=name,
-            count=events,
-            segments=len(reader.segments),
+            events=_counted(events, "event"),
+            segments=_counted(len(reader.segments), "segment"),
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _report_new(name: str, torn: Torn | None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli_kit import contents, happy, lines
+from happy.cli.gate import _around_difference
 from past_kit import APPLICATION, DROPPED, FAILED, FIRED, LAST, POSTED, SENT, Past
 from side_kit import Sides
 
@@ -164,7 +165,7 @@ def test_the_gate_tells_programs_all_of_it(past):
         ("return state.puts", "return state.puts * 10", "outcome: reply 1 -> reply 10"),
         ('Refused("too large")', 'Refused("no")', "outcome: refused: too large (HTTP 409"),
         ("raise ValueError(event.size)", "return 0", "outcome: failed: ValueError: -1 -> reply 0"),
-        ("seconds=60", "seconds=59", '+ owes Timer Grow {"name":"b7"} due'),
+        ("seconds=60", "seconds=59", 'Z {"name":"b7"}\n  + owes Timer Grow due '),
         (
             "if event.size == 7:",
             "if event.size == 3: context.cancel((2, 0))\n        if event.size == 7:",
@@ -178,6 +179,19 @@ def test_whatever_an_event_comes_to_is_compared(past, old, new, shown):
     result = gate(past, past.other(old, new))
     assert result.exit_code == 5
     assert shown in result.stdout
+
+
+def test_a_long_debt_is_shown_where_it_differs():
+    """Two letters that part after a page are told apart in a line each, by what is not alike."""
+    page = "SendMail due 2026-11-30T14:14:34.150270388Z " + "alike " * 200
+    ours, theirs = f"{page}We have it. {'alike ' * 200}", f"{page}We have got it."
+    shown = [_around_difference(*pair) for pair in ((ours, theirs), (theirs, ours))]
+    assert all(line.startswith("SendMail due 2026-11-30T14:14:34.150270388Z ") for line in shown)
+    assert "We have it." in shown[0]
+    assert shown[1].endswith("We have got it.")
+    assert all(len(line) < 350 for line in shown)
+    assert _around_difference("Timer due 1", "Timer due 2") == "Timer due 1"
+    assert _around_difference(ours, "").startswith("SendMail due")
 
 
 def test_a_field_that_only_one_has_is_named_and_not_compared(past):

@@ -174,7 +174,7 @@ def test_three_deaths_of_one_event_and_it_is_quarantined(house):
         "critical: steps/6: quarantined: its handler ended the program 3 times; it failed, and "
         "is not tried again. `happy quarantine ls` shows it"
     )
-    assert house.said[5:] == ["info: steps: replayed 10 events from 1 segments"]
+    assert house.said[5:] == ["info: steps: replayed 10 events from 1 segment"]
 
 
 def test_every_replay_obeys(house):

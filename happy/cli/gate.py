@@ -49,6 +49,11 @@ T = TypeVar("T")
 
 _STRETCH_EVENTS: Final = 1_000
 _ROWS_SHOWN_MAX: Final = 20
+_CHARS_MAX: Final = 300
+"""How much of a debt is shown: its first characters, and those from a little before where it
+differs."""
+_CHARS_FIRST: Final = 60
+_CHARS_BEFORE: Final = 30
 
 _OURS_STATUS: Final = {"not loaded": Status.NOT_DONE}
 _THEIRS_STATUS: Final = {
@@ -293,7 +298,10 @@ def _event_lines(verdict: _Verdict, ours: Shown, theirs: Shown) -> Iterator[str]
     else:
         yield f"  outcome: {ours.outcome} -> {theirs.outcome}"
     for sign, owed, others in (("-", ours.owed, theirs.owed), ("+", theirs.owed, ours.owed)):
-        yield from (f"  {sign} owes {effect}" for effect in owed if effect not in others)
+        for n, effect in enumerate(owed):
+            if effect not in others:
+                other = others[n] if n < len(others) else ""
+                yield f"  {sign} owes {_around_difference(effect, other)}"
     if ours.owed_in_all != theirs.owed_in_all:
         yield f"  owed in all: {ours.owed_in_all} -> {theirs.owed_in_all}"
     rows = _rows(verdict)
@@ -303,6 +311,19 @@ def _event_lines(verdict: _Verdict, ours: Shown, theirs: Shown) -> Iterator[str]
         yield f"  and {counted(len(rows) - _ROWS_SHOWN_MAX, 'row')} more"
     if not rows and ours.changes != theirs.changes:
         yield "  the rows that it adds stand in another order"
+
+
+def _around_difference(text: str, other: str) -> str:
+    """Return a text, when it is long only its beginning and where it differs from the other."""
+    if len(text) <= _CHARS_MAX:
+        return text
+    pairs = enumerate(zip(text, other, strict=False))
+    begin = next((n for n, (a, b) in pairs if a != b), len(other)) - _CHARS_BEFORE
+    if begin <= _CHARS_FIRST:
+        return f"{text[:_CHARS_MAX]} ... ({len(text)} characters)"
+    end = begin + _CHARS_MAX - _CHARS_FIRST
+    tail = f" ... ({len(text)} characters)" if end < len(text) else ""
+    return f"{text[:_CHARS_FIRST]} ... {text[begin:end]}{tail}"
 
 
 def _change_lines(change: Change) -> list[str]:

@@ -20,7 +20,9 @@ from typing import IO, Any, Final, TypeVar
 import attrs
 import msgspec
 
+from happy.cli.bodies import plain
 from happy.cli.bounds import Wanted
+from happy.cli.output import json_line, rfc3339
 from happy.cli.replaying import Replay
 from happy.cli.rows import json_text
 from happy.config import load
@@ -217,7 +219,7 @@ class _Side:
             entry.key,
             self._packer.packed(entry.event),
             self._outcome(kept.outcome),
-            [f"{what} {self._text(body)} due {due}" for what, body, due in kept.effects],
+            [self._owed(*effect) for effect in kept.effects],
             kept.owed_in_all,
             kept.changes,
         )
@@ -236,6 +238,10 @@ class _Side:
             return json_text(unpacked(self._packer.packed(value)))
         except TypeError:
             return f"a {type(value).__qualname__}"
+
+    def _owed(self, what: str, body: Any, due_ns: int) -> str:
+        whole = json_line(plain(unpacked(self._packer.packed(body)))).decode().rstrip("\n")
+        return f"{what} due {rfc3339(due_ns)[:-1]}{due_ns % 1000:03}Z {whole}"
 
     def _contents(self) -> Contents:
         machine = self._replay.machine
