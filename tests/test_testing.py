@@ -217,3 +217,27 @@ def test_an_application_without_a_web_door_can_be_tested():
             app.get("/")
         assert app.mail("ann@example.org", "anybody@app.example", "hello").accepted
         assert list(app.state.lines.values()) == ["ann@example.org"]
+
+
+def test_a_query_that_changes_the_state_is_found():
+    """Asked by a test or by a door: a restart would come to another state, and say so too late."""
+
+    class Careless(Notebook):
+        http = Klein()
+
+        @query
+        def count(state):
+            state.lines[0] = "counted"
+            return len(state.lines)
+
+        @http.route("/count")
+        async def get_count(self, request):
+            return str(await self.ask(self.count))
+
+    changed = r"Careless\.count changed the state"
+    with running(Careless) as app, pytest.raises(AssertionError, match=changed):
+        app.ask(Careless.count)
+    with running(Careless) as app:
+        app.submit(Note("one"))
+        with pytest.raises(AssertionError, match="GET /count changed the state, and no event did"):
+            app.get("/count")

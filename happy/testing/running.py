@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from happy.app import App, definition_of
+from happy.apply import Machine
 from happy.bounces import suppressed_end
 from happy.codec import to_json
 from happy.dsn import is_hard, status_of
@@ -82,7 +83,8 @@ class Running:
 
     def ask(self, query: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """Return what a query returns."""
-        found: R = self.result(self.app.ask(query, *args, **kwargs))
+        with self._changed_by_events_only(getattr(query, "__qualname__", "a query")):
+            found: R = self.result(self.app.ask(query, *args, **kwargs))
         return found
 
     def ask_with(self, function: Callable[[Any], R]) -> R:
@@ -125,7 +127,8 @@ class Running:
     ) -> Response:
         """Send a request through the HTTP door and return its answer."""
         assert self._site is not None, f"{self._app_class.__name__} has no HTTP door"
-        return ask(self._site, self._until, method, path, body, headers or {})
+        with self._changed_by_events_only(f"{method} {path}"):
+            return ask(self._site, self._until, method, path, body, headers or {})
 
     def mail(
         self, sender: str, recipients: str | tuple[str, ...], content: bytes | str
@@ -224,6 +227,20 @@ class Running:
         settings = b"" if self._settings is None else to_json(self._settings)
         self.stream.begin(Configured(settings, self._domains))
         self._turn()
+
+    @contextmanager
+    def _changed_by_events_only(self, what: str) -> Iterator[None]:
+        """Find a query that changes the state: after a restart its change would be gone."""
+        machine: Machine | None = getattr(self.stream.opened.core, "machine", None)
+        if machine is None:  # it is in another process
+            yield
+            return
+        seq, digest = machine.seq, machine.digest()
+        yield
+        if machine.seq == seq and machine.digest() != digest:
+            raise AssertionError(
+                f"{what} changed the state, and no event did: what changes it belongs in a handler"
+            )
 
     def _wait_s(self) -> float:
         """Return how long it is until something falls due, or will be seen to be due."""
