@@ -23,7 +23,7 @@ import happy
 from happy.app import App, definition_of, handles
 from happy.apply import Machine
 from happy.codec import to_json
-from happy.effects import SendMail, Timer
+from happy.effects import Call, SendMail, Timer
 from happy.errors import DuplicateKey, Refused
 from happy.event import (
     Configured,
@@ -108,17 +108,25 @@ def seen(machine):
     for name in tables:
         rows = getattr(machine.state, name)
         found[name] = (list(rows.stored()), rows.next_ordinal, len(rows), indexed(rows))
-    outbox = machine.outbox
     assert machine._undo.digest() == digest(machine.state)
     return copy.deepcopy(
         (
             found,
-            (list(outbox), outbox._waiting, outbox.next_due_ns(), outbox.digest()),
+            owing(machine.outbox),
             (list(machine.keys), machine.configured, machine.digest(), machine.outcomes.digest()),
             (machine.seq, machine.time_ns, machine.failed),
             (machine._context.settings, machine._context.domains),
         )
     )
+
+
+def owing(outbox):
+    """Return what an outbox says; the counts must be those of what is owed."""
+    counts = {kind: outbox.count(kind) for kind in (SendMail, Call, Timer)}
+    assert sum(counts.values()) == len(outbox)
+    waiting = (outbox._timers._due_ns, outbox._others._due_ns)
+    due = (outbox.next_due_ns(), outbox.next_timer_ns(), outbox.held)
+    return (list(outbox), waiting, due, counts, outbox.digest())
 
 
 def indexed(rows):
