@@ -31,12 +31,13 @@ class Backlog:
         self._mail = mail
         self._told: dict[Batch, int] = {}
         """How many events of a batch nobody waits for any more."""
+        self._told_count = 0
         self._lost: list[Batch] = []
 
     @property
     def is_told(self) -> bool:
         """Whether nobody waits for any event that was admitted."""
-        return len(self._order) == sum(self._told.values())
+        return len(self._order) == self._told_count
 
     def turn_away(self, why: str) -> None:
         """Tell who waits in the queue that there is no core now, unless that is no matter."""
@@ -46,18 +47,18 @@ class Backlog:
         """Accept what need not be applied for that: it is durable."""
         told = self._answers.keep(batch) if self._core.ahead else 0
         if told:
-            self._told[batch] = told
+            self._tell(batch, told)
 
     def applied(self, batch: Batch) -> None:
         """Forget a batch whose outcomes are known, or that is known to the machine."""
         self._order.settle(batch)
-        self._told.pop(batch, None)
+        self._told_count -= self._told.pop(batch, 0)
 
     def lost(self, batch: Batch, reason: str) -> None:
         """Tell who waits that the events are kept, and nobody knows yet what became of them."""
         self._order.forget_keys(batch)
         self._lost.append(batch)
-        self._told[batch] = len(batch.admitted)
+        self._tell(batch, len(batch.admitted))
         fail_batch(batch, CoreLost, reason, placed=True)
 
     def back(self) -> None:
@@ -66,3 +67,7 @@ class Backlog:
         for batch in lost:
             self.applied(batch)
         self._mail.back()
+
+    def _tell(self, batch: Batch, count: int) -> None:
+        self._told_count += count - self._told.get(batch, 0)
+        self._told[batch] = count

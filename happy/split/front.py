@@ -280,6 +280,7 @@ class Front:
             http=_endpoints(order),
             smtp=_mail_endpoints(order, "smtp"),
             lmtp=_mail_endpoints(order, "lmtp"),
+            accept=order.accept,
         )
         app = app_class(order.name, self._stream, settings, order.domains)
         certificate = None if order.certificate is None else Path(order.certificate)

@@ -327,6 +327,7 @@ class Fronts:
                 *(("untrusted", False, ()) for _ in config.http),
                 *((each.trust, each.proxied, each.check) for each in (*config.smtp, *config.lmtp)),
             ],
+            accept=config.accept,
             users={name: str(kept) for name, kept in container.mail.users.items()},
             users_file=None if users_file is None else str(users_file.absolute()),
         )

@@ -83,6 +83,7 @@ class Order(msgspec.Struct, frozen=True):
     relays: tuple[str, ...] = ()
     trust: list[tuple[Literal["untrusted", "relay", "submission"], bool, tuple[str, ...]]] = []
     """Of each door: whom it faces, whether through a proxy, and what it looks up about mail."""
+    accept: Literal["handled", "durable"] = "handled"
     users: dict[str, str] = {}
     users_file: str | None = None
 
