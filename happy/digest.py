@@ -15,7 +15,7 @@ import decimal
 import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -23,8 +23,6 @@ import msgspec
 from xxhash import xxh3_128_digest
 
 _BITS: Final = (1 << 128) - 1
-_CHUNK: Final = 4096
-"""How many things are packed at once: enough to be fast, and not a second copy of a state."""
 _WAITING_MAX: Final = 512
 """How many that came or went may wait in a ``Sum``: an event waits while they are packed, 1 ms."""
 
@@ -61,15 +59,16 @@ def packed_reply(value: Any) -> bytes:
         return _encode(type(value).__qualname__)
 
 
-def sum_of(things: Iterable[tuple[Any, ...]]) -> int:
-    """Return the sum of the hashes of things, each packed by itself."""
-    total = 0
-    rest = iter(things)
-    while chunk := list(islice(rest, _CHUNK)):
-        try:
-            total += _sum_of_hashes(map(_encode, chunk))
-        except (TypeError, ValueError, OverflowError):
-            total += _sum_of_hashes(map(packed, chunk))
+def sum_of(*columns: Sequence[Any]) -> int:
+    """Return the sum of the hashes of things, each packed by itself, told by columns.
+
+    All the hashes are in memory at once.
+    """
+    try:
+        # Nobody else holds what zip gives: it is one tuple, filled again and again.
+        total = _sum_of_hashes(map(_encode, zip(*columns, strict=True)))
+    except (TypeError, ValueError, OverflowError):
+        total = _sum_of_hashes(map(packed, zip(*columns, strict=True)))
     return total & _BITS
 
 

@@ -30,7 +30,7 @@ from collections.abc import (
     ValuesView,
 )
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from operator import attrgetter, lt
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -97,8 +97,7 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         names = tuple(one.name for one in self._indexes)
         self._read = _reader(names)
         if names:
-            kinds = tuple(map(type, self._indexes))
-            self.__class__ = _indexed(tuple(zip(names, kinds, strict=True)))
+            self.__class__ = _indexed(tuple((one.name, type(one)) for one in self._indexes))
         self.log: Log | None = None
         self._gone: dict[K, None] = {}
         self._popping: Iterator[tuple[K, Any]] | None = None
@@ -325,8 +324,10 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def settle(self, count: int) -> Iterable[Any]:
         """Take so many changes into the sum, the first ones; return keys and rows. For the undo."""
-        items = iter(self.before.items())
-        before, rest = dict(islice(items, count)), dict(items)
+        before, rest = self.before, dict[K, Any]()
+        if count < len(before):
+            items = iter(before.items())
+            before, rest = dict(islice(items, count)), dict(items)
         left = {key: place for key, place in self._left.items() if key in rest}
         rows = list(map(self._rows.get, before))
         total = self._sum_after(before, rows)  # what breaks it off leaves all as it was
@@ -337,16 +338,16 @@ class Table(Lookup[K, V], MutableMapping[K, V], Generic[K, V]):
         """Return the sum when rows that were as in ``before`` are as in ``rows``."""
         keys = list(comparable_keys(list(before)))
         now = list(map(self._ordinals.get, before))
-        then = now
-        if self._left:
-            then = [self._left.get(key, place) for key, place in zip(before, now, strict=True)]
-        added: Iterable[Any] = zip(now, keys, rows, strict=True)
-        removed: Iterable[Any] = zip(then, keys, before.values(), strict=True)
+        then = list(map(self._left.get, before, now)) if self._left else now
+        were = list(before.values())
+        added, removed = [now, keys, rows], [then, keys, were]
         if None in now:
-            added = (row for row in added if row[0] is not None)
-        if Mark in set(map(type, before.values())):
-            removed = (row for row in removed if row[2] is not ABSENT)
-        return changed(self._sum, sum_of(added), sum_of(removed))
+            there = [place is not None for place in now]
+            added = [list(compress(column, there)) for column in added]
+        if Mark in set(map(type, were)):
+            there = [row is not ABSENT for row in were]
+            removed = [list(compress(column, there)) for column in removed]
+        return changed(self._sum, sum_of(*added), sum_of(*removed))
 
     def digest_parts(self, total: int | None = None) -> tuple[int, int, str]:
         """Return what stands for this table in a digest; all is settled, or ``total`` given."""
@@ -388,7 +389,7 @@ class _Items(ItemsView[K, V]):
 
 
 def _sum(ordinals: Sequence[int], keys: Sequence[Any], rows: Sequence[Any]) -> int:
-    return sum_of(zip(ordinals, comparable_keys(keys), rows, strict=True))
+    return sum_of(ordinals, list(comparable_keys(keys)), rows)
 
 
 def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:

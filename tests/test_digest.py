@@ -85,6 +85,11 @@ def test_different_keys_are_packed_differently():
 THINGS = st.lists(st.tuples(st.integers(0, 3), st.text(max_size=2) | st.integers()), max_size=20)
 
 
+def sum_of_all(things):
+    """Return the sum of things that are there one by one."""
+    return sum_of(*zip(*things, strict=True))
+
+
 @given(THINGS, THINGS)
 def test_a_sum_forgets_what_was_taken_out(there, gone):
     """Promise 4: what came and went leaves no trace, and the order does not matter."""
@@ -97,8 +102,8 @@ def test_a_sum_forgets_what_was_taken_out(there, gone):
     for thing in reversed(there):
         other.add(*thing)
     assert one.value() == other.value()
-    assert int(one.value(), 16) == sum_of(there)
-    assert changed(sum_of(there + gone), 0, sum_of(gone)) == sum_of(there)
+    assert int(one.value(), 16) == sum_of_all(there)
+    assert changed(sum_of_all(there + gone), 0, sum_of_all(gone)) == sum_of_all(there)
 
 
 def test_a_sum_keeps_little_waiting():
@@ -114,7 +119,7 @@ def test_a_sum_keeps_little_waiting():
 def test_one_odd_thing_changes_no_other():
     """Promise 4: a thing that msgpack has no word for is packed apart from its neighbours."""
     things = [(1, "a"), (2, 2**70), (3, "b")]
-    assert sum_of(things) == sum(sum_of([thing]) for thing in things) % 2**128
+    assert sum_of_all(things) == sum(sum_of_all([thing]) for thing in things) % 2**128
 
 
 @pytest.mark.parametrize("make", [
