@@ -553,6 +553,20 @@ def test_a_key_is_shown_as_toml_writes_it():
         ("tpc:9000", "unknown endpoint type 'tpc' (did you mean tcp?)"),
         ("haproxy:tpc:9000", "unknown endpoint type 'tpc' (did you mean tcp?)"),
         ("carrier:1", "'carrier:1' is not a usable endpoint: Unknown endpoint type: 'carrier'"),
+        (
+            "127.0.0.1:80",
+            (
+                "'127.0.0.1:80' is not a usable endpoint: "
+                "it begins with its type, as in tcp:9000 or tcp:127.0.0.1:25"
+            ),
+        ),
+        (
+            "8080",
+            (
+                "'8080' is not a usable endpoint: "
+                "it begins with its type, as in tcp:9000 or tcp:127.0.0.1:25"
+            ),
+        ),
         ("tcp:65536", "port 65536: the last one is 65535"),
         ("tcp:-1", "port must be a whole number, not '-1'"),
         ("tcp:1:interfaec=::", "tcp has no argument 'interfaec' (did you mean interface?)"),

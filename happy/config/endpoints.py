@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -235,6 +236,10 @@ def _check(arguments: dict[str, str]) -> None:
             raise ValueError(f"interface must be an IP address, not {interface!r}") from None
 
 
+_WITHOUT_TYPE = re.compile(r"([\w-]+(\.[\w-]+)+:|localhost:|\[.+\]:)?[0-9]+")
+"""A port, or a host and a port, as other programs have them."""
+
+
 def _ask(parser: Callable[[Any, str], Any], description: str) -> None:
     try:
         parser(_NoReactor(), description)
@@ -248,6 +253,8 @@ def _ask(parser: Callable[[Any, str], Any], description: str) -> None:
         reason = str(error)
         if type(error).__module__.startswith("OpenSSL"):
             reason = "no certificate and key that OpenSSL can read"
+        if _WITHOUT_TYPE.fullmatch(description):
+            reason = "it begins with its type, as in tcp:9000 or tcp:127.0.0.1:25"
         raise ValueError(f"{description!r} is not a usable endpoint: {reason}") from None
 
 
