@@ -10,7 +10,7 @@ from happy.apply import Machine
 from happy.codec import EventDecoder, encode
 from happy.journal.appender import Appender, create_journal
 from happy.journal.frame import SEGMENT_HEADER_SIZE, Frame, Kind, records_of
-from happy.journal.quarantine import Quarantined, foreseen
+from happy.journal.quarantine import Quarantined, backlog_body, foreseen
 from happy.journal.replay import Reader
 from happy.split.filter import Filter
 from happy.split.frame_stream import FrameStream
@@ -34,7 +34,10 @@ def stream_of(disk):
 
 
 def journal(frames, segment_bytes=4096 + 2048, *, close=True):
-    """Write a journal: of each frame its records, or the kind of a mark."""
+    """Write a journal: of each frame its records, or the kind of a mark.
+
+    Records may come with the seq from which on nothing had been applied.
+    """
     disk = MemoryDisk()
     disk.lock()
     tail = create_journal(disk, JOURNAL_ID, 1, SECOND, segment_bytes)
@@ -46,8 +49,10 @@ def journal(frames, segment_bytes=4096 + 2048, *, close=True):
         elif isinstance(frame, Kind):
             pen.mark(frame, number * SECOND)
         else:
-            pen.append([r if isinstance(r, bytes) else encode(r, "test") for r in frame],
-                       number * SECOND)  # fmt: skip
+            behind, records = frame if isinstance(frame, tuple) else (None, frame)
+            backlog = b"" if behind is None else backlog_body(behind)
+            pen.append([r if isinstance(r, bytes) else encode(r, "test") for r in records],
+                       number * SECOND, backlog=backlog)  # fmt: skip
     if close:
         pen.mark(Kind.CLOSE_MARK, 10**6 * SECOND)
     disk.close()
