@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -19,6 +20,21 @@ def test_the_script_is_installed_and_knows_its_commands():
     said = subprocess.run([HAPPY, "--help"], capture_output=True, text=True, check=True).stdout
     for name in ("backup", "check", "init", "journal", "restore", "schema", "status"):
         assert f"\n  {name} " in said
+
+
+def commands_of(command):
+    """Yield a command and all those below it."""
+    yield command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands_of(command.get_command(context, name))
+
+
+def test_lists_of_commands_say_whole_sentences():
+    """In a terminal of 80 columns none is cut short."""
+    cut = [c.name for c in commands_of(main) if c.get_short_help_str(62).endswith("...")]
+    assert cut == []
 
 
 def test_help_is_quick_for_it_loads_nothing_it_does_not_need():

@@ -36,7 +36,7 @@ CLIENTS_PREDICTED: Final = 256
               help="About how long is measured; starting and checking are on top.")  # fmt: skip
 @json_option
 def bench(directory: Path, seconds: float, as_json: bool) -> None:
-    """Measure how fast happy is on this machine, with its data on the disk of DIR.
+    """Measure how fast happy is here, with data on the disk of DIR.
 
     Write and sync, durable appends, durable numbers through the order without a door, HTTP
     requests to the numbers example over real sockets, and a replay. Every answer is checked.

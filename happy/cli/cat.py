@@ -47,7 +47,7 @@ _PIECE_BYTES: Final = 1024 * 1024
 def cat(  # noqa: PLR0913 - one for each option
     place: str, config: Path | None, first: int, last: int | None, follow: bool, as_json: bool
 ) -> None:
-    """Write the frames of a journal to standard output, as they are on the disk.
+    """Write the frames of a journal, as they are on the disk.
 
     The stream begins with the header of a segment, whose chain is the one before the first
     frame, so that a reader can check all that follows. Frames are never split: the first may

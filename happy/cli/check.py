@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def check(file: Path, as_json: bool) -> None:
-    """Test the configuration FILE as a start would, without starting anything.
+    """Test the configuration FILE, without starting anything.
 
     Applications are imported and their settings are checked; no port is opened and no file is
     made. What is wrong is said all at once, as FILE:LINE: key: sentence.

@@ -39,12 +39,12 @@ def diff(  # noqa: PLR0913 - one for each option
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show what changed in application NAME between A and B: rows added, removed, changed.
+    """Show what changed in application NAME between A and B.
 
-    A and B are seqs or times; the events behind A, up to and with B, are looked at. A seq of 0 is
-    before the first event. Of a row that changed, the fields that did are shown, as
-    items["b7"] size: 1 -> 2. A row that is as it was at A has not changed, whatever was done to
-    it between; nor is the order of rows told.
+    Rows were added, removed or changed. A and B are seqs or times; the events behind A, up
+    to and with B, are looked at. A seq of 0 is before the first event. Of a row that changed,
+    the fields that did are shown, as items["b7"] size: 1 -> 2. A row that is as it was at A has
+    not changed, whatever was done to it between; nor is the order of rows told.
 
     \b
     Exit status:

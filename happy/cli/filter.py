@@ -59,9 +59,10 @@ def core(  # noqa: PLR0913 - as many as it takes
     journal: Path | None,
     handler_timeout_s: int,
 ) -> None:
-    """Read frames on standard input, apply them, and write their outcomes to standard output.
+    """Read frames, apply them, and write their outcomes.
 
-    The frames are what `happy journal cat` writes, from the first event on, so that
+    They come on standard input and go to standard output. The frames are what `happy journal
+    cat` writes, from the first event on, so that
 
     \b
         happy journal cat var/numbers | happy core shop.numbers:Numbers > outcomes

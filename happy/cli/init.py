@@ -20,10 +20,10 @@ _STORED_AS: Final = "{}.txt"
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @json_option
 def init(directory: Path, as_json: bool) -> None:
-    """Write a small application into DIR: a guest book with a web page and a mail address.
+    """Write a small application into DIR.
 
-    It comes with its configuration and its tests, and runs as it is. DIR is made if it is not
-    there; if it is, it must be empty.
+    It is a guest book with a web page and a mail address. It comes with its configuration and
+    its tests, and runs as it is. DIR is made if it is not there; if it is, it must be empty.
 
     Exit status 1 when DIR cannot be used; then nothing was written.
     """

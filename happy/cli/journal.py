@@ -61,7 +61,9 @@ for _command in (cat, repair):
 @journal_argument
 @json_option
 def ls(place: str, config: Path | None, as_json: bool) -> None:
-    """List the segments of a journal; `happy journal snapshots` lists its snapshots.
+    """List the segments of a journal.
+
+    `happy journal snapshots` lists its snapshots.
 
     \b
     STATE is
@@ -200,7 +202,7 @@ def show(  # noqa: PLR0913 - one for each option
     follow: bool,
     as_json: bool,  # noqa: ARG001 - every command has it
 ) -> None:
-    """Show the entries of a journal, in order: a line of JSON for each.
+    """Show the entries of a journal, a line of JSON for each.
 
     \b
     seq, time          its place and moment (RFC 3339, UTC)

@@ -48,7 +48,7 @@ _HOLDING: Final = {event_meta(cls).name: cls for cls in HOLDING}
 
 @click.group()
 def mail() -> None:
-    """Look after the mail that applications owe, and that they failed on.
+    """Look after mail: what is owed, and what handlers failed on.
 
     A message that is owed is called NAME/SEQ.N: the application, the event that owed it, and
     which of its effects it was. One that came in is called NAME/SEQ, as its 250 said.
@@ -63,9 +63,9 @@ for command in (ls, held, bounced, suppressed, dead, password):
 @click.argument("address")
 @place_options
 def unsuppress(address: str, data: Path | None, config: Path | None, as_json: bool) -> None:
-    """Let ADDRESS be written to again, by every application of a running container.
+    """Let ADDRESS be written to again.
 
-    Its failures so far are forgotten.
+    Every application of a running container does. Its failures so far are forgotten.
 
     \b
     Exit status:
@@ -120,7 +120,7 @@ def show(message: str, data: Path | None, config: Path | None, as_json: bool) ->
 @click.argument("message", metavar="NAME/SEQ[.N]")
 @place_options
 def redeliver(message: str, data: Path | None, config: Path | None, as_json: bool) -> None:
-    """Send a message that is owed now, or have one that came in handled once more.
+    """Send a message now, or have it handled once more.
 
     NAME/SEQ.N is tried at once, not when its pause is over; the container must run. NAME/SEQ, a
     message that came in, happens again as a new event: at once where the container runs, else at
@@ -175,7 +175,7 @@ def redeliver(message: str, data: Path | None, config: Path | None, as_json: boo
 def bounce(
     message: str, data: Path | None, config: Path | None, reason: str, as_json: bool
 ) -> None:
-    """Give up a message that is owed, or return one that came in to its sender.
+    """Give up a message, or return it to its sender.
 
     Of NAME/SEQ.N, the application is told that it failed. NAME/SEQ, one that a handler failed on
     or any other that came in, goes back to its return path with a report that says the reason;
@@ -220,7 +220,9 @@ def hold(message: str, data: Path | None, config: Path | None, reason: str, as_j
 @click.argument("message", metavar="NAME/SEQ[.N]")
 @place_options
 def release(message: str, data: Path | None, config: Path | None, as_json: bool) -> None:
-    """Leave a message alone no more: one that is owed is sent when it is due.
+    """Leave a message alone no more.
+
+    One that is owed is sent when it is due.
 
     \b
     Exit status:

@@ -45,7 +45,10 @@ def message_of(text: str) -> tuple[str, int, int | None]:
     name, slash, place = text.rpartition("/")
     seq, dot, n = place.partition(".")
     if not (slash and name and seq.isdecimal() and (n.isdecimal() if dot else True)):
-        raise click.UsageError(f"{text!r} is no message: write NAME/SEQ.N, as in lists/17.0")
+        raise click.UsageError(
+            f"{text!r} is no message: write NAME/SEQ.N for one that is owed, as in lists/17.0, or "
+            "NAME/SEQ for one that came in"
+        )
     return name, int(seq), int(n) if dot else None
 
 

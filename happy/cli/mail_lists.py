@@ -21,9 +21,10 @@ Columns = Mapping[str, Callable[[Row], str]]
 @click.command()
 @place_options
 def ls(data: Path | None, config: Path | None, as_json: bool) -> None:
-    """List the messages that a running container owes, in the order they were owed.
+    """List the messages that a running container owes.
 
-    A table has local times; JSON, a line for each message, RFC 3339 in UTC.
+    They are in the order they were owed. A table has local times; JSON, a line for each
+    message, RFC 3339 in UTC.
 
     \b
     Exit status:
@@ -44,7 +45,7 @@ def ls(data: Path | None, config: Path | None, as_json: bool) -> None:
 @click.command()
 @place_options
 def held(data: Path | None, config: Path | None, as_json: bool) -> None:
-    """List the messages that are held, those that are owed first, and who said so.
+    """List the messages that are held, and who said so.
 
     \b
     Exit status:
@@ -63,7 +64,7 @@ def held(data: Path | None, config: Path | None, as_json: bool) -> None:
 @click.command()
 @place_options
 def bounced(data: Path | None, config: Path | None, as_json: bool) -> None:
-    """List the messages that were sent and came back, as a running container remembers them.
+    """List the messages that were sent and came back.
 
     Those are known that went out under a return path of happy's own. `happy mail show` tells more.
 
@@ -85,7 +86,9 @@ def bounced(data: Path | None, config: Path | None, as_json: bool) -> None:
 @click.command()
 @place_options
 def suppressed(data: Path | None, config: Path | None, as_json: bool) -> None:
-    """List the addresses that are not written to, for mail there failed for good too often.
+    """List the addresses that are not written to.
+
+    So much mail there failed for good that no more is sent.
 
     \b
     Exit status:
@@ -106,7 +109,7 @@ def suppressed(data: Path | None, config: Path | None, as_json: bool) -> None:
 @application_options
 @json_option
 def dead(name: str, config: Path, data: Path | None, as_json: bool) -> None:
-    """List the messages that came in to application NAME and that a handler did not take.
+    """List the messages that a handler of NAME did not take.
 
     It failed, or it refused what had been accepted already (accept = "durable").
 

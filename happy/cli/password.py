@@ -16,10 +16,11 @@ PASSWORD_CHARS_MAX = 1_000  # under what fits a line of AUTH
 @click.argument("name")
 @json_option
 def password(name: str, as_json: bool) -> None:
-    """Hash a password for the user NAME: a line for the file that [mail] users_file names.
+    """Hash a password for the user NAME.
 
-    A terminal is asked for the password, twice; from anything else the first line is it. In
-    the configuration itself the same is written NAME = "HASH", under [mail.users].
+    It makes a line for the file that [mail] users_file names. A terminal is asked for the
+    password, twice; from anything else the first line is it. In the configuration itself the
+    same is written NAME = "HASH", under [mail.users].
 
     \b
     Exit status:

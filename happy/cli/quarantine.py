@@ -59,17 +59,18 @@ class Passed:
 
 @click.group()
 def quarantine() -> None:
-    """Look at events whose handlers ended the program, and try one again."""
+    """Look at events that ended the program, and try one again."""
 
 
 @quarantine.command()
 @journal_argument
 @json_option
 def ls(place: str, config: Path | None, as_json: bool) -> None:
-    """List the events that are quarantined: each failed, and is passed over by every replay.
+    """List the events that are quarantined.
 
-    DEATHS says how often the program ended while it was applied. A table has local times;
-    JSON, a line for each event, RFC 3339 in UTC. The container may run.
+    Each failed, and is passed over by every replay. DEATHS says how often the program ended
+    while it was applied. A table has local times; JSON, a line for each event, RFC 3339 in UTC.
+    The container may run.
 
     \b
     Exit status:
@@ -95,11 +96,12 @@ def ls(place: str, config: Path | None, as_json: bool) -> None:
 @click.argument("seq", type=click.IntRange(min=1))
 @json_option
 def release(place: str, config: Path | None, seq: int, as_json: bool) -> None:
-    """Let a quarantined event happen again, now: as a new event, at the end of the order.
+    """Let a quarantined event happen again.
 
-    History stays as it is: at its old place the event failed. The new one has a new seq and no
-    key; it is applied at the next start, by the code that runs then. If its handler ends the
-    program again, it is quarantined again. Stop the container first.
+    It does so now, as a new event at the end of the order. History stays as it is: at its old
+    place the event failed. The new one has a new seq and no key; it is applied at the next
+    start, by the code that runs then. If its handler ends the program again, it is quarantined
+    again. Stop the container first.
 
     \b
     Exit status:

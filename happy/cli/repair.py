@@ -31,7 +31,7 @@ from happy.cli.verdict import Health, Verification
 @click.option("--yes", is_flag=True, help="Do not ask, do it.")
 @json_option
 def repair(place: str, config: Path | None, to: Path, yes: bool, as_json: bool) -> None:
-    """Write the good beginning of a damaged journal to a new directory.
+    """Write the good beginning of a damaged journal to a new one.
 
     First it says what would be kept and what would be lost, then it asks; without a terminal
     it only says, unless --yes is given. What is kept is the longest whole beginning: events

@@ -39,7 +39,7 @@ def replay(  # noqa: PLR0913 - one for each option
     serve: str | None,
     as_json: bool,
 ) -> None:
-    """Replay the journal of application NAME and say what it comes to.
+    """Replay the journal of NAME and say what it comes to.
 
     The code is the configured one. No lock is taken, nothing is written and no effect is
     performed: a container may be running on the journal.

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 def restore(  # noqa: PLR0913 - one for each option
     backup: Path, to: Path, verify: bool, config: Path | None, name: str | None, as_json: bool
 ) -> None:
-    """Make the journal DIR from a backup: of `happy backup`, or a plain copy of a journal.
+    """Make the journal DIR from a backup.
 
-    The backup is read and checked, copied, and the copy is read and checked before it gets its
-    name. A torn tail, as in a copy made beside a writer, is left away. With --verify the
-    backup and the copy are both replayed with the application's own code, and the digests of
-    the two states are compared and printed; the backup alone does not know its state. No
-    effect is performed.
+    It was made by `happy backup`, or is a plain copy of a journal. The backup is read and
+    checked, copied, and the copy is read and checked before it gets its name. A torn tail, as
+    in a copy made beside a writer, is left away. With --verify the backup and the copy are both
+    replayed with the application's own code, and the digests of the two states are compared and
+    printed; the backup alone does not know its state. No effect is performed.
 
     \b
     Exit status:

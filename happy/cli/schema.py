@@ -24,11 +24,11 @@ from happy.declared import changes, declared_by
 )
 @json_option
 def schema(name: str, config: Path, compare: Path | None, as_json: bool) -> None:
-    """Print what the application NAME declares: events, state and rows, as JSON.
+    """Print what the application NAME declares, as JSON.
 
-    Keep it in a file beside the code: with --compare FILE, each event whose fields changed without
-    a new version is told, and each that is gone or whose old versions cannot be read any more. No
-    journal is looked at.
+    These are events, state and rows. Keep it in a file beside the code: with --compare FILE,
+    each event whose fields changed without a new version is told, and each that is gone or
+    whose old versions cannot be read any more. No journal is looked at.
 
     Exit status 1 when --compare finds anything.
     """

@@ -44,7 +44,7 @@ def why(  # noqa: PLR0913 - one for each option
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show every event of application NAME that changed the row KEY of TABLE, in order.
+    """Show every event that changed the row KEY of TABLE, in order.
 
     Each with its seq, time and type, where it came from - a request, a mail, a timer or the end
     of an effect, with the event that owed it - its idempotency key, and what it did to the row.
