@@ -500,7 +500,7 @@ def test_taking_on_debts_is_all_or_nothing(step, monkeypatch):
     def take_out(outbox, effect_id):
         if next(steps) == step:
             raise MemoryError
-        real(outbox, effect_id)
+        return real(outbox, effect_id)
 
     monkeypatch.setattr(Outbox, "_take_out", take_out)
     acts = (("put", 2), ("drop", 1), ("mail", 0), ("timer", 1), ("call", 0), ("cancel", 1))

@@ -36,6 +36,8 @@ class Printed:
         assert event.sha256 == digest
         print(digest.hex(), *event.recipients, flush=True)
         return succeed((self.seq,) * len(event.recipients))
+    def trouble(self, size):
+        return None
 
 class Lists(App):
     def knows_recipient(self, local, domain):
