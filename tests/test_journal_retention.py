@@ -113,10 +113,10 @@ def test_without_two_snapshots_nothing_goes(snapshots):
 
 @pytest.mark.parametrize(
     ("snapshots", "going"),
-    [([10, 11], 1), ([9, 50], 0), ([29, 30], 2), ([30, 31], 3), ([50, 49, 1], 4), ([1, 50, 2], 0)],
+    [([11, 12], 1), ([10, 50], 0), ([29, 30], 2), ([31, 32], 3), ([50, 49, 1], 4), ([1, 50, 2], 0)],
 )
 def test_what_goes_is_covered_by_two_snapshots(snapshots, going):
-    """Only what the second newest snapshot holds in full goes, and the last segment never."""
+    """What the second newest snapshot ends in stays, for its proof, and the last segment."""
     segments = held()
     assert retirable(segments, snapshots, NOTHING, 10**18) == segments[:going]
 
@@ -162,7 +162,7 @@ def test_what_goes_is_a_beginning_that_two_snapshots_cover(shapes, snapshots, bu
     assert len(going) < max(len(segments), 1)
     if going:
         next_seq = segments[len(going)].header.first_seq
-        assert len({s for s in snapshots if s >= next_seq - 1}) >= 2
+        assert len({s for s in snapshots if s >= next_seq}) >= 2
     if budget == Budget():
         assert going == []
 
@@ -216,10 +216,10 @@ def test_what_is_left_is_read_from_either_snapshot(empty_disk, archived):
     before = files_of(disk)
     starts = [start_at(disk, seq) for seq in (8, 11)]
     going = retirable(held_segments(disk), [8, 11], NOTHING, 0)
-    assert len(going) == 4
+    assert len(going) == 3
     retire(disk, going, archive)
     left = files_of(disk)
-    assert left == dict(list(before.items())[4:])
+    assert left == dict(list(before.items())[3:])
     if archive is not None:
         assert files_of(archive) | left == before
     for start in starts:
@@ -306,9 +306,9 @@ def test_a_sync_that_keeps_nothing_is_noticed_by_that_check(whose, verb):
 
 def interrupted_everywhere(archived, power_cut, journal=None, archive=None):
     """End a retirement before each of its steps and check what is left; return how many."""
-    whole = begin(MemoryDisk(), 10)
-    start = start_at(whole, 8)
-    assert len(retirable(held_segments(whole), [8, 9], NOTHING, 0)) == 4
+    whole = begin(MemoryDisk(), 12)
+    start = start_at(whole, 10)
+    assert len(retirable(held_segments(whole), [10, 11], NOTHING, 0)) == 4
     for steps in range(200):
         disk, kept = copy_of(whole), MemoryDisk() if archived else None
         if kept is not None and archive is not None:
@@ -334,7 +334,7 @@ def stopped_after(disk, archive, steps):
     for one in filter(None, (disk, archive)):
         one.before_step = count
     try:
-        retire(disk, retirable(held_segments(disk), [8, 9], NOTHING, 0), archive)
+        retire(disk, retirable(held_segments(disk), [10, 11], NOTHING, 0), archive)
     except Interrupted:
         return True
     finally:
@@ -353,10 +353,10 @@ def check_left(disk, archive, before, start, seed):
     assert kept.items() <= before.items()
     if archive is not None:
         assert left | kept == before
-    assert read(disk, start)[0] == [record(9), record(10)]
+    assert read(disk, start)[0] == [record(11), record(12)]
     disk.close()
     disk.lock()
-    retire(disk, retirable(held_segments(disk), [8, 9], NOTHING, 0), archive)
+    retire(disk, retirable(held_segments(disk), [10, 11], NOTHING, 0), archive)
     assert list(files_of(disk)) == list(before)[4:]
     if archive is not None:
         assert files_of(archive) == dict(list(before.items())[:4])

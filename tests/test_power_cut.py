@@ -560,7 +560,8 @@ def archiving(life):
     """Old segments are moved to an archive, the one that was just left too."""
     life.open()
     life.append(900)
-    life.retire(4, 5, archive=Inside(life.disk))
+    life.append(10)
+    life.retire(5, 6, archive=Inside(life.disk))
     life.append(900)
     life.close()
 

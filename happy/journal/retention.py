@@ -94,7 +94,8 @@ def retirable(
     left = sum(segment.size_bytes for segment in held)
     going = []
     for segment, following in pairwise(held):
-        covered = following.header.first_seq - 1 <= covered_seq
+        # Marks may stand behind the last event: what follows the snapshot is proven from there.
+        covered = following.header.first_seq <= covered_seq
         # The next one was begun when this one's last event had been written.
         age_ns = now_ns - following.header.created_ns
         large = budget.bytes_max is not None and left > budget.bytes_max
