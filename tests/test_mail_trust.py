@@ -21,7 +21,7 @@ DOORS = """smtp = [
   { listen = "tcp:0:interface=127.0.0.1", trust = "relay" },
   { listen = "tcp:0:interface=127.0.0.1", trust = "submission" },
 ]
-limits = { smtp_auth_delay_s = 1 }
+limits = { smtp_auth_delay_s = 1, smtp_proxy_timeout_s = 10 }
 """
 MAIL = """[mail]
 relays = ["127.0.0.1"]
