@@ -76,7 +76,10 @@ def converse(port: int, *, with_message: bool) -> socket.socket:
             peer.sendall(words)
         reply = b""
         while not (reply.endswith(b"\r\n") and reply.splitlines()[-1].startswith(code + b" ")):
-            reply += peer.recv(4096)
+            said = peer.recv(4096)
+            if not said:
+                raise ConnectionError(f"the door hung up behind {words!r} and {reply!r}")
+            reply += said
 
     say(b"", b"220")
     say(b"EHLO c.example\r\n", b"250")
