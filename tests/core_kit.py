@@ -19,6 +19,20 @@ class Killed(BaseException):
     """What a handler raises in these tests to end its process."""
 
 
+class Lives:
+    """What a house in a test has of its cores: ``lives``, the last one at the end."""
+
+    @property
+    def machine(self):
+        """The machine of the last life that has begun."""
+        begun = (life.core for life in reversed(self.lives) if hasattr(life.core, "_machine"))
+        return next(begun)._machine
+
+    @property
+    def life(self):
+        return self.lives[-1]
+
+
 class LifeHere:
     """A core that lives in lists; ``turn`` lets it read what came, and answer.
 

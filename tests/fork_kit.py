@@ -111,8 +111,8 @@ def import_all() -> None:
     with without_reactor():
         for name in IMPORTED:
             import_module(name)
-        from twisted.application.service import IServiceMaker  # noqa: PLC0415
-        from twisted.plugin import getPlugins  # noqa: PLC0415
+        from twisted.application.service import IServiceMaker  # noqa: PLC0415 - without a reactor
+        from twisted.plugin import getPlugins  # noqa: PLC0415 - without a reactor
 
         assert [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "happy"]
     gc.freeze()

@@ -1,6 +1,6 @@
 """Functions of another package than the tests' own, as a library has them."""
 
-# ruff: noqa: PTH107, PTH123, PTH208
+# ruff: noqa: PTH107, PTH123, PTH208 - calls as a library has them
 
 import datetime
 import os

@@ -34,12 +34,12 @@ class Big(Resource):
 
 def serve() -> None:
     """Serve until the end of standard input."""
-    from twisted.internet import reactor, stdio  # noqa: PLC0415
-    from twisted.internet.protocol import Protocol  # noqa: PLC0415
+    from twisted.internet import reactor, stdio  # noqa: PLC0415 - in the child alone
+    from twisted.internet.protocol import Protocol  # noqa: PLC0415 - in the child alone
 
-    from happy.limits import Limits  # noqa: PLC0415
-    from happy.wire.http_site import HappySite  # noqa: PLC0415
-    from happy.wire.together import read_together  # noqa: PLC0415
+    from happy.limits import Limits  # noqa: PLC0415 - in the child alone
+    from happy.wire.http_site import HappySite  # noqa: PLC0415 - in the child alone
+    from happy.wire.together import read_together  # noqa: PLC0415 - in the child alone
 
     class Watching(Protocol):
         def connectionLost(self, reason):

@@ -80,8 +80,8 @@ class WithMail(App):
     state = Total
     mail = MailRoutes()
 
-    @mail.to("<list>@", when=lambda state, list: list == "dev")  # noqa: A006
-    def post(state, mail, context, list):  # noqa: A002
+    @mail.to("<list>@", when=lambda state, list: list == "dev")  # noqa: A006 - as in the pattern
+    def post(state, mail, context, list):  # noqa: A002 - as in the pattern
         return None
 
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from core_kit import Killed, elsewhere_here
+from core_kit import Killed, Lives, elsewhere_here
 from happy import App, MailRoutes, Refused, event, handles, state
 from happy.backlog import is_early
 from happy.errors import Busy, CoreLost, NotOpen
@@ -62,7 +62,7 @@ def letter(word, *, early=True):
     )  # fmt: skip
 
 
-class PostHouse(House):
+class PostHouse(Lives, House):
     """A house whose machine is elsewhere and behind; ``apply`` lets it catch up."""
 
     def __init__(self, **limits):
@@ -74,15 +74,6 @@ class PostHouse(House):
         return elsewhere_here(
             "counter", definition, self.disk, world, self.limits, self.lives, ahead=True
         )
-
-    @property
-    def machine(self):
-        begun = (life.core for life in reversed(self.lives) if hasattr(life.core, "_machine"))
-        return next(begun)._machine
-
-    @property
-    def life(self):
-        return self.lives[-1]
 
     def start(self):
         """Open, and be at rest: the first event is that the application was configured."""

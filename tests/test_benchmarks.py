@@ -17,18 +17,18 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import growth  # noqa: E402 - the scripts are no package
-import growth_report  # noqa: E402
-import journal  # noqa: E402
-import report  # noqa: E402
-import stream  # noqa: E402
-import web  # noqa: E402
-import web_peers  # noqa: E402
-import web_report  # noqa: E402
-from documents import parts_of, table, with_parts  # noqa: E402
-from rendered import parts_of_figures  # noqa: E402
-from web_proof import proof_of  # noqa: E402
+import growth_report  # noqa: E402 - likewise
+import journal  # noqa: E402 - likewise
+import report  # noqa: E402 - likewise
+import stream  # noqa: E402 - likewise
+import web  # noqa: E402 - likewise
+import web_peers  # noqa: E402 - likewise
+import web_report  # noqa: E402 - likewise
+from documents import parts_of, table, with_parts  # noqa: E402 - likewise
+from rendered import parts_of_figures  # noqa: E402 - likewise
+from web_proof import proof_of  # noqa: E402 - likewise
 
-from happy.bench.model import Line, Work, predict, throughput  # noqa: E402
+from happy.bench.model import Line, Work, predict, throughput  # noqa: E402 - likewise
 
 # --- documents ------------------------------------------------------------------------------------
 

@@ -155,7 +155,7 @@ def test_wrong_timers_are_errors(context):
     with pytest.raises(DefinitionError, match="@event"):
         context.after(timedelta(1), object())
     with pytest.raises(ValueError, match="timezone"):
-        context.at(datetime(2030, 1, 1), Wake())  # noqa: DTZ001
+        context.at(datetime(2030, 1, 1), Wake())  # noqa: DTZ001 - which is refused
     with pytest.raises(TypeError):
         context.after(5, Wake())
     assert context.owed == []

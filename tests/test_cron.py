@@ -125,7 +125,7 @@ def test_a_calendar_is_what_a_walk_over_every_minute_finds(text, zone, turn, min
     try:
         when = when_of(text, zone)
     except DefinitionError as error:
-        assert "no such day" in str(error)  # noqa: PT017
+        assert "no such day" in str(error)  # noqa: PT017 - it may be raised, or not
         assert expected == []
         return
     assert when.latest(start_ns, end_ns, 5_000) == expected

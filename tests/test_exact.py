@@ -112,7 +112,7 @@ def test_every_value_comes_back_as_it_was(value):
     "value",
     [
         datetime.datetime(2020, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
-        datetime.datetime(2020, 10, 25, 2, 30, fold=1),  # noqa: DTZ001
+        datetime.datetime(2020, 10, 25, 2, 30, fold=1),  # noqa: DTZ001 - such values are kept too
         decimal.Decimal("-0E+3"),
         decimal.Decimal("NaN"),
         float("nan"),

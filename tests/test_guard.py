@@ -9,6 +9,7 @@ import warnings
 import pytest
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 import guard_kit
@@ -101,8 +102,6 @@ def house():
 @pytest.fixture
 def errors():
     """The errors of handlers, as they were logged."""
-    from twisted.logger import globalLogPublisher  # noqa: PLC0415
-
     found = []
 
     def observe(logged):

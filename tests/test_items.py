@@ -48,10 +48,10 @@ BERLIN = timezone(timedelta(hours=1))
     [
         (Cat("a"), Form.DECLARED),
         (Cat("a", born=datetime(2020, 1, 1, tzinfo=UTC)), Form.DECLARED),
-        (Cat("a", born=datetime(2020, 1, 1)), Form.DECLARED),  # noqa: DTZ001
+        (Cat("a", born=datetime(2020, 1, 1)), Form.DECLARED),  # noqa: DTZ001 - such values are kept too
         (Cat("a", 1), Form.EXACT),
         (Cat("a", born=datetime(2020, 1, 1, tzinfo=BERLIN)), Form.EXACT),
-        (Cat("a", born=datetime(2020, 1, 1, fold=1)), Form.EXACT),  # noqa: DTZ001
+        (Cat("a", born=datetime(2020, 1, 1, fold=1)), Form.EXACT),  # noqa: DTZ001 - such values are kept too
         (Cat(2**70), Form.EXACT),
         (Cat("\ud800"), Form.EXACT),
         (Cat(None), Form.EXACT),

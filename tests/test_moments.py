@@ -33,4 +33,4 @@ def test_zones_are_only_a_way_of_writing():
 def test_a_naive_time_is_refused():
     """A time without a zone is an error with a remedy, not a guess."""
     with pytest.raises(ValueError, match="tzinfo=UTC"):
-        nanoseconds(datetime(2001, 1, 1))  # noqa: DTZ001
+        nanoseconds(datetime(2001, 1, 1))  # noqa: DTZ001 - which is refused

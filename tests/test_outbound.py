@@ -354,6 +354,7 @@ def test_a_container_asks_the_resolver_that_it_is_told_to_believe(container):
             wait_s_max=60,
         )
         house.stop()
+    assert sum(told in line for line in house.lines) == 1
 
 
 class InTurn:

@@ -1,6 +1,6 @@
 """What handlers may not name: refused when the application is read, with line and remedy."""
 
-# ruff: noqa: PTH110, PTH118, PTH123, PTH208, DTZ003, DTZ011, SIM115
+# ruff: noqa: PTH110, PTH118, PTH123, PTH208, DTZ003, DTZ011, SIM115 - what handlers may not do
 
 import datetime as dt
 import functools
@@ -89,19 +89,19 @@ def wrapped(function):
 
 
 def late(state, event, context):
-    import time as clock  # noqa: PLC0415
+    import time as clock  # noqa: PLC0415 - which is what is tested
 
     return clock.time_ns()
 
 
 def late_from(state, event, context):
-    from time import monotonic, strptime  # noqa: PLC0415
+    from time import monotonic, strptime  # noqa: PLC0415 - which is what is tested
 
     return strptime, monotonic
 
 
 def late_inner(state, event, context):
-    import os.path  # noqa: PLC0415
+    import os.path  # noqa: PLC0415 - which is what is tested
 
     return os.path.join("a", "b"), os.urandom(3)
 

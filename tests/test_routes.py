@@ -76,7 +76,7 @@ def test_letters_of_a_pattern_stand_for_themselves(local):
 def test_when_decides_and_the_next_is_tried():
     """``when`` is asked with state and captures; its no leads to the next pattern."""
     routes = MailRoutes()
-    routes.to("<list>@", when=staticmethod(lambda state, list: list in state.lists))(take)  # noqa: A006
+    routes.to("<list>@", when=staticmethod(lambda state, list: list in state.lists))(take)  # noqa: A006 - as in the pattern
     routes.to("ann@")(take_too)
     assert routes.find(STATE, "dev") == (take, {"list": "dev"})
     assert routes.find(STATE, "ann") == (take_too, {})

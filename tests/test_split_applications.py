@@ -10,7 +10,7 @@ import pytest
 
 from link_kit import LinkedRunning
 from test_examples_lists import *  # noqa: F403 - the same tests
-from test_examples_numbers import *  # noqa: F403
+from test_examples_numbers import *  # noqa: F403 - all its tests, once more
 
 
 @pytest.fixture(autouse=True)

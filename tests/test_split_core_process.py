@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core_kit import elsewhere_here
+from core_kit import Lives, elsewhere_here
 from happy.errors import CoreLost, Corrupt, DefinitionError, NotOpen
 from happy.event import Configured
 from happy.journal.frame import Kind
@@ -31,20 +31,10 @@ def elsewhere(self, definition, world):
     return elsewhere_here("counter", definition, self.disk, world, self.limits, self.lives, soon)
 
 
-class CoredHouse(House):
+class CoredHouse(Lives, House):
     """A house whose machine is elsewhere, and is moved by hand while it is held."""
 
     elsewhere = elsewhere
-
-    @property
-    def machine(self):
-        """The machine of the last life that has begun."""
-        begun = (life.core for life in reversed(self.lives) if hasattr(life.core, "_machine"))
-        return next(begun)._machine
-
-    @property
-    def life(self):
-        return self.lives[-1]
 
     def come_back(self):
         """Let a core that has ended be started again."""
@@ -249,4 +239,4 @@ TestLivingApart.__doc__ = "Promises 1, 2, 4, 5: the same, though the core is kil
 TestLivingApart.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 del TestLiving  # noqa: F821 - another is in its place
 # It reads a journal at each of its bytes, and no core has a part in that.
-del test_damage_to_what_was_answered_last_is_told_after_a_pause  # noqa: F821
+del test_damage_to_what_was_answered_last_is_told_after_a_pause  # noqa: F821 - by import *

@@ -9,8 +9,8 @@ import pytest
 
 from core_kit import CoredRunning
 from test_agenda import *  # noqa: F403 - the same tests
-from test_examples_lists import *  # noqa: F403
-from test_examples_numbers import *  # noqa: F403
+from test_examples_lists import *  # noqa: F403 - all its tests, once more
+from test_examples_numbers import *  # noqa: F403 - all its tests, once more
 
 
 @pytest.fixture(autouse=True)

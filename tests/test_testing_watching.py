@@ -5,7 +5,7 @@ import random
 import pytest
 
 import guard_kit
-from happy import App, Table, event, handles, query, state, table
+from happy import App, Table, event, guard, handles, query, state, table
 from happy.errors import HandlerFailed, Nondeterministic
 from happy.testing import running
 
@@ -72,8 +72,6 @@ def test_it_ends_with_the_test():
     """Behind ``running`` nothing is watched any more, also when the test failed in it."""
     with pytest.raises(ZeroDivisionError), running(Caller):
         raise ZeroDivisionError
-    from happy import guard  # noqa: PLC0415
-
     assert guard.watcher is None
 
 

@@ -178,17 +178,17 @@ def test_nothing_is_left_for_later():
     assert left == []
 
 
-SAID_WHY = re.compile(r"# (?:noqa: [A-Z0-9, ]+ - |type: ignore\[[a-z-]+\] # )\S")
+SAID_WHY = re.compile(r"# (?:(?:ruff: )?noqa: [A-Z0-9, ]+ - |type: ignore\[[a-z-]+\] # )\S")
 
 
 def test_every_exception_to_a_rule_says_why():
     """Who switches off a check of ruff or mypy for a line says the reason on it."""
     unexplained = [
         f"{path.relative_to(ROOT)}:{comment.start[0]}"
-        for folder in ("happy", "benchmarks")
+        for folder in ("happy", "benchmarks", "tests")
         for path in sorted((ROOT / folder).rglob("*.py"))
         for comment in comments_of(path)
-        if re.match("# *(?:noqa|type: *ignore)", comment.string)
+        if re.match("# *(?:(?:ruff: *)?noqa|type: *ignore)", comment.string)
         and not SAID_WHY.match(comment.string)
     ]
     assert unexplained == []

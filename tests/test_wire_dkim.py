@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import dkim
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -148,8 +149,6 @@ def pem(key):
 
 def test_keys_are_read_or_refused_in_a_sentence(tmp_path):
     """PEM of the two kinds; anything else says what is wrong and where."""
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-
     for key in (RSA, ED25519):
         (tmp_path / "key").write_bytes(pem(key))
         assert pem(load_key(tmp_path / "key")) == pem(key)

@@ -207,7 +207,10 @@ def test_auth_of_mail_is_for_those_who_have_logged_in(door, certificate):
 def test_nothing_of_a_conversation_is_logged(door):
     """Neither the password nor what stands where a name should; the name of a user is."""
     lines = []
-    observe = lambda event: lines.append(formatEvent(event))  # noqa: E731
+
+    def observe(event):
+        lines.append(formatEvent(event))
+
     globalLogPublisher.addObserver(observe)
     try:
         peer = encrypted(door)

@@ -5,8 +5,8 @@ RFC 5321 wants them whatever blocks they come in, nothing but an address gets in
 every reply is bounded and has its time, and each message ends in a value that says what to do.
 """
 
-# The camelCase names, the arguments nobody uses and the lack of types are twisted.mail's.
-# ruff: noqa: ARG002
+# The camelCase names and the lack of types are twisted.mail's.
+# ruff: noqa: ARG002 - so are the arguments that nobody uses
 # mypy: disallow-untyped-calls=False
 
 from __future__ import annotations
