@@ -232,14 +232,20 @@ def test_head_is_get_without_the_body(shop):
 def test_a_key_gives_the_same_outcome(shop):
     """Promise 5 holds for declared routes, for what was refused too."""
     key = {"Idempotency-Key": "k1"}
-    first = put(shop, "/items/a?name=one", headers=key)
-    assert put(shop, "/items/a?name=one", headers=key) == first
+
+    def again():
+        answer = put(shop, "/items/a?name=one", headers=key)
+        answer.headers.pop("date")  # when it is said, which is now
+        return answer
+
+    first = again()
+    assert again() == first
     assert put(shop, "/items/a?name=two", headers=key).status == 422
     refused = put(shop, "/items/a?name=x&size=100", headers={"Idempotency-Key": "k2"})
     assert refused.status == 409
     assert refused.headers["happy-seq"] == "2"
     shop.crash()
-    assert put(shop, "/items/a?name=one", headers=key) == first
+    assert again() == first
 
 
 def test_a_declaration_that_cannot_work_is_refused():
