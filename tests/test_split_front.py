@@ -93,18 +93,18 @@ class Port:
 
 
 class AcceptingPort(Accepting, Port):
-    ahead = False
+    may_take = 3
 
-    def is_ahead(self):
-        return self.ahead
+    def room(self):
+        return self.may_take
 
 
 def test_a_front_that_has_more_than_its_part_leaves_a_connection_for_a_moment():
     """It looks away, so that another may take it; then it takes what still waits, stuck or not."""
     port = AcceptingPort(Clock())
     port.doRead()
-    assert port.accepted == [1]
-    port.ahead = True
+    assert port.accepted == [3]
+    port.may_take = 0
     for taken in (1, 2, 3):
         port.doRead()
         assert (len(port.accepted), port.reads) == (taken, False)
@@ -112,10 +112,18 @@ def test_a_front_that_has_more_than_its_part_leaves_a_connection_for_a_moment():
         assert (len(port.accepted), port.reads) == (taken + 1, True)
 
 
+def test_a_front_serves_those_it_has_before_it_accepts_more():
+    """However many wait and however few the others have, a turn takes a part of them."""
+    port = AcceptingPort(Clock())
+    port.may_take = 1_000_000
+    port.doRead()
+    assert 1 < port.accepted[0] < 100
+
+
 def test_a_front_that_drains_accepts_nothing_more():
     """Not what it had left for a moment either."""
     port = AcceptingPort(Clock())
-    port.ahead = True
+    port.may_take = 0
     port.doRead()
     port.stop_accepting()
     port.reactor.advance(1)

@@ -61,6 +61,7 @@ _SYSTEMD: Final = re.compile(r"systemd:.*")
 _PDEATHSIG: Final = 1  # prctl(2)
 _COUNT_S: Final = 1.0
 _LEFT_S: Final = 0.002  # for which a connection is left to the other fronts
+_ACCEPTS_MAX: Final = 64  # in one turn; then those that are there have theirs
 _UNSENT_LINES_BYTES_MAX: Final = 8 * 1024 * 1024
 _BLOB_NUMBERS: Final = 10**12
 
@@ -104,12 +105,12 @@ class LogLines:
 
 
 class Accepting:
-    """Accepts one connection in each turn, and leaves the next to a front that has fewer.
+    """Accepts the connections there is ``room`` for, and leaves the next to fronts that have fewer.
 
     It does so for a moment: if the others have not taken it then, they may be stuck.
     """
 
-    is_ahead: Callable[[], bool]
+    room: Callable[[], int]
     reactor: Any
     startReading: Callable[[], object]
     stopReading: Callable[[], object]
@@ -117,11 +118,12 @@ class Accepting:
 
     def doRead(self) -> None:
         """See ``IReadDescriptor``."""
-        if self.is_ahead():
+        room = self.room()
+        if room < 1:
             self.stopReading()
             self._again = self.reactor.callLater(_LEFT_S, self._accept_again)
         else:
-            self._accept()
+            self._accept(min(room, _ACCEPTS_MAX))
 
     def stop_accepting(self) -> None:
         """Accept no more; the socket is the container's, and stays."""
@@ -130,13 +132,13 @@ class Accepting:
             self._again = None
         self.stopReading()
 
-    def _accept(self) -> None:
-        self.numberAccepts = 1
+    def _accept(self, count: int) -> None:
+        self.numberAccepts = count
         super().doRead()  # type: ignore[misc] # of the port that this is mixed into
 
     def _accept_again(self) -> None:
         self._again = None
-        self._accept()
+        self._accept(1)
         self.startReading()
 
 
@@ -156,10 +158,10 @@ class _Inheriting:
     """
 
     def __init__(
-        self, reactor: Any, endpoint: str, descriptor: int, is_ahead: Callable[[], bool]
+        self, reactor: Any, endpoint: str, descriptor: int, room: Callable[[], int]
     ) -> None:
         self.ports: list[Any] = []
-        self._is_ahead = is_ahead
+        self._room = room
         self._reactor = reactor
         self._descriptor = descriptor
         # What systemd passed to the container is adopted as any other socket is.
@@ -187,7 +189,7 @@ class _Inheriting:
         else:
             kind, form = _TcpPort, (self._descriptor, family, factory)
         port = kind._fromListeningDescriptor(self._reactor, *form)  # noqa: SLF001 - no other way
-        port.is_ahead = self._is_ahead
+        port.room = self._room
         port.startListening()
         self.ports.append(port)
         return port
@@ -294,7 +296,7 @@ class Front:
         mail_doors = MailDoors(mail, reactor)
         self._doors = doors_of(app, config, mail_doors, reactor, self._access_log())
         for _, endpoint, descriptor in order.doors:
-            self._listening.append(_Inheriting(reactor, endpoint, descriptor, self._is_ahead))
+            self._listening.append(_Inheriting(reactor, endpoint, descriptor, self._room))
         return schema_digest(definition)
 
     def _access_log(self) -> AccessLog | None:
@@ -326,9 +328,9 @@ class Front:
         self._shares.put(self._order.number, count)
         return count
 
-    def _is_ahead(self) -> bool:
+    def _room(self) -> int:
         self._put_count()
-        return self._shares.is_ahead(self._order.number)
+        return self._shares.room(self._order.number)
 
     def _drain(self) -> None:
         for inheriting in self._listening:

@@ -14,7 +14,8 @@ from typing import Final
 
 _AWAY: Final = (1 << 63) - 1
 _BYTES: Final = 8
-_AHEAD_MAX: Final = 2  # who is ahead by that is not behind when some of them end
+_AHEAD_MIN: Final = 2  # who is ahead by that is not behind when some of them end
+_AHEAD_PART: Final = 8  # of many, who has an eighth more has not too many: a burst is taken at once
 
 
 class Shares:
@@ -43,9 +44,12 @@ class Shares:
         """Say that a front is not there: no connection is left to it."""
         self.put(number, _AWAY)
 
-    def is_ahead(self, number: int) -> bool:
-        """Say whether a front is to leave the next connection to another."""
-        return self._counts[number - 1] > min(self._counts) + _AHEAD_MAX
+    def room(self, number: int) -> int:
+        """Return how many connections a front may take before it leaves the next to others."""
+        mine = self._counts[number - 1]
+        others = [count for place, count in enumerate(self._counts, 1) if place != number]
+        least = min(others, default=_AWAY)
+        return least + max(_AHEAD_MIN, least // _AHEAD_PART) - mine
 
     def close(self) -> None:
         """Let no more processes inherit it; may be called again."""
