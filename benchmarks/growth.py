@@ -70,7 +70,7 @@ def by_clients(directory: Path, seconds: float) -> list[dict[str, Any]]:
         for _ in range(ROUNDS):
             for count in CLIENTS:
                 runs[count].append(asked(load, count, seconds, port, process.pid))
-    frames = frames_of(folder / "served" / "data" / "numbers")
+    frames = frames_of(folder / "served" / "data" / "measured")
     return [
         {
             "clients": count,
@@ -92,13 +92,18 @@ def asked(  # noqa: PLR0913 - what is asked of whom, and how
     port: int,
     server: int,
     request: Sequence[str] = ("POST",),
+    path: str = "/next",
+    counted: str = "/last",
 ) -> dict[str, Any]:
-    """Load a server with wrk; return what came of it, with the processor's time by process."""
-    first, used, load_s = last_number(port), cpu_s_by_process(server), children_s()
-    url = f"http://127.0.0.1:{port}/next"
+    """Load a server with wrk; return what came of it, with the processor's time by process.
+
+    Each answer is to have raised by one the number that is at ``counted``.
+    """
+    first, used, load_s = last_number(port, counted), cpu_s_by_process(server), children_s()
+    url = f"http://127.0.0.1:{port}{path}"
     run = run_wrk(",".join(map(str, on)), clients, seconds, url, *request)
     time.sleep(0.2)  # for what was on its way when the load ended
-    taken = last_number(port) - first
+    taken = last_number(port, counted) - first
     later = cpu_s_by_process(server)
     answers = max(run["answers"], 1)
     us = {pid: (later[pid] - used.get(pid, 0.0)) / answers * 1e6 for pid in later}
@@ -114,9 +119,9 @@ def asked(  # noqa: PLR0913 - what is asked of whom, and how
     }
 
 
-def last_number(port: int) -> int:
-    """Return the last number that was given out."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/last", timeout=60) as answer:
+def last_number(port: int, path: str = "/last") -> int:
+    """Return the last number that was given out, or the one at another path."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         return int(answer.read())
 
 

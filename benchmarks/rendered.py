@@ -15,6 +15,10 @@ Figures = Mapping[str, Any]
 OURS: Final = "happy POST /next"
 QUERY: Final = "happy GET /last"
 CLIENTS: Final = 64
+_LOADS: Final = {
+    "orders": "durable orders over HTTP (JSON, as browsers send them)",
+    "bare": "durable numbers over HTTP (one bare request, byte for byte the same)",
+}
 _VERSION: Final = re.compile(r"\d+(\.\d+)+")
 
 
@@ -89,16 +93,10 @@ def headlines(figures: Figures) -> Iterator[tuple[str, str, str]]:
         )
     if "mail" in figures:
         yield from _mail_headlines(figures["mail"])
+    if "fronts" in figures:
+        yield from _fronts_headlines(figures["fronts"])
     if "growth" in figures:
-        found = figures["growth"]
-        rates = {row["fronts"]: row["per_s"] for row in found["fronts"]}
-        if rates.get(0) and rates.get(2):
-            yield (
-                "durable numbers over HTTP, 2 fronts, load and all on two cores",
-                f"{rates[2]:,}/s",
-                f"{rates[2] / rates[0]:.2f} x one process without fronts, likewise",
-            )
-        for largest in found["rows"][-1:]:
+        for largest in figures["growth"]["rows"][-1:]:
             yield (
                 f"restart with {largest['rows']:,} rows, from a snapshot",
                 f"{largest['seconds']:.1f} s",
@@ -151,6 +149,20 @@ def _mail_headlines(found: Figures) -> Iterator[tuple[str, str, str]]:
         if "happy" in rows:
             others = [f"{name} {per_s:,}" for name, per_s in rows.items() if name != "happy"]
             yield f"durable mails of {size:,} bytes", f"{rows['happy']:,}/s", ", ".join(others)
+
+
+def _fronts_headlines(found: Figures) -> Iterator[tuple[str, str, str]]:
+    for load, what in _LOADS.items():
+        rows = [row for row in found["rows"] if row["load"] == load]
+        if rows:
+            clients = " and ".join(str(row["clients"]) for row in rows)
+            rates = " and ".join(f"{row['fronts_per_s']:,}" for row in rows)
+            ratios = " and ".join(f"{row['ratio']:.2f}" for row in rows)
+            yield (
+                f"{what}, 2 fronts, load and all on two cores, {clients} connections",
+                f"{rates}/s",
+                f"{ratios} x one process without fronts, likewise",
+            )
 
 
 # --- the parts ------------------------------------------------------------------------------------
@@ -239,6 +251,25 @@ def mail(found: Figures) -> dict[str, str]:
     return {"mail": table(("", "messages/s", "least to most", "CPU each"), rows)}
 
 
+def fronts(found: Figures) -> dict[str, str]:
+    """Return what ``fronts.py`` found."""
+    heads = ("load", "clients", "one process", "2 fronts", "times as many", "least to most")
+    heads += ("CPU: one process", "fronts", "their container", "load")
+    rows = [
+        (
+            row["load"],
+            str(row["clients"]),
+            f"{row['one_per_s']:,}/s",
+            f"{row['fronts_per_s']:,}/s",
+            f"{row['ratio']:.2f}",
+            f"{row['least_ratio']:.2f} to {row['most_ratio']:.2f}",
+            *(f"{row[f'{who}_us']:.1f} us" for who in ("one", "fronts", "container", "load")),
+        )
+        for row in found["rows"]
+    ]
+    return {"fronts": table(heads, rows)}
+
+
 _MAKERS: Final[Mapping[str, Callable[[Figures], dict[str, str]]]] = {
     "web": web,
     "stream": stream,
@@ -246,5 +277,6 @@ _MAKERS: Final[Mapping[str, Callable[[Figures], dict[str, str]]]] = {
     "journal": journal,
     "replay": replay,
     "mail": mail,
+    "fronts": fronts,
     "growth": growth_report.regions,
 }

@@ -453,7 +453,7 @@ def test_the_parts_share_the_time(seconds):
 @pytest.mark.parametrize("apart", [True, False])
 def test_the_port_of_a_container_is_read_from_what_it_says(apart, tmp_path):
     """However its lines come, one by one or all at once, and though nothing follows them."""
-    said = ["starting", "numbers: http on 127.0.0.1:4711", "happy is serving numbers", ""]
+    said = ["starting", "measured: http on 127.0.0.1:4711", "happy is serving measured", ""]
     pieces = [f"{line}\n" for line in said] if apart else ["\n".join(said)]
     program = f"""
 import sys, time

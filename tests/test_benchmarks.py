@@ -352,6 +352,11 @@ FIGURES = {
         "streams": [{"clients": 64, "events_per_s": 60_000, "p50_us": 900.0, "p99_us": 2_000.0,
                      "events_per_sync": 32.0}],
     },
+    "fronts": {"rows": [
+        {"load": load, "clients": n, "one_per_s": 10_000, "fronts_per_s": 12_000, "ratio": 1.2,
+         "least_ratio": 1.1, "most_ratio": 1.3, "one_us": 90.0, "fronts_us": 80.0,
+         "container_us": 20.0, "load_us": 15.0, "wrong": 0}
+        for load in ("orders", "bare") for n in (64, 256)]},
     "replay": {"numbers, 1024 a frame": 1_000_000.0, "updates, owner changes": 200_000.0},
     "mail": {"rows": [{"name": name, "bytes": 1_000, "per_s": 4_000, "least_per_s": 3_900,
                        "most_per_s": 4_100, "cpu_us": 200.0} for name in ("happy", "postfix")]},

@@ -144,18 +144,19 @@ def serving(
     directory: Path,
     *,
     on: Sequence[int] | None = None,
+    app: str = NUMBERS,
     more: str = "",
     log: str = 'access = "off"',
 ) -> Iterator[tuple[int, Popen[str]]]:
-    """Run a container with the numbers example; yield its port and its process.
+    """Run a container with an application, the numbers example; yield its port and its process.
 
     It runs on one core, or on those that are named; ``more`` is more of the application's
-    configuration, and ``log`` that of the log.
+    configuration, and ``log`` that of the log. The journal is in ``served/data/measured``.
     """
     folder = directory / "served"
     folder.mkdir()
     config = folder / "happy.toml"
-    config.write_text(_CONFIG.format(app=NUMBERS, more=more, log=log), "utf-8")
+    config.write_text(_CONFIG.format(app=app, more=more, log=log), "utf-8")
     argv = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "happy", "--config", config]
     with running(argv, on or cores_for(cores())[0], folder) as process:
         yield port_of(process), process
@@ -163,7 +164,7 @@ def serving(
 
 _CONFIG: Final = """\
 data = "data"
-[apps.numbers]
+[apps.measured]
 app = "{app}"
 http = "tcp:0:interface=127.0.0.1:backlog=1024"
 {more}
@@ -171,7 +172,7 @@ http = "tcp:0:interface=127.0.0.1:backlog=1024"
 {log}
 """
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
-_LISTENS: Final = re.compile(r"numbers: http on \S*:(\d+)\s")
+_LISTENS: Final = re.compile(r"measured: http on \S*:(\d+)\s")
 
 
 def port_of(process: Popen[str]) -> int:
