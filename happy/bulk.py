@@ -44,6 +44,10 @@ class Happened(Protocol):
         """What happened."""
 
     @property
+    def source(self) -> str:
+        """Where it came from."""
+
+    @property
     def key(self) -> str | None:
         """The peer's idempotency key, if any."""
 
@@ -65,6 +69,10 @@ class BulkReader:
         records = [_record(name, version, cls) for (name, version), cls in present.items()]
         self._present = present
         self._decode: Callable[[bytes], Happened] = _decoder(_any_of(records))
+        self.one = self._decode
+        """Return what one record says that was made just now, so that nothing can be lost of it.
+
+        Raises ``msgspec.MsgspecError`` or ``ValueError`` for one that is to be read with care."""
         self._heads = {cls: _heads(*kind, cls) for kind, cls in present.items()}
 
     def read(self, records: Sequence[bytes]) -> Sequence[Happened] | None:

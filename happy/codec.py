@@ -20,7 +20,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 
 from happy.bulk import BulkReader, Happened
 from happy.errors import BadRequest, DefinitionError, UnknownEvent
-from happy.event import Entry, Retired, event_meta
+from happy.event import Entry, Prepared, Retired, event_meta
 from happy.reading import MISFITS, Readers
 from happy.strict_json import decode_json
 from happy.unreadable import Faults
@@ -121,6 +121,13 @@ class EventDecoder:
         An event that cannot be read back must not be journaled, and what is applied now must
         be what a replay will apply.
         """
+        try:
+            happened = self._bulk.one(data)
+        except (ValueError, msgspec.MsgspecError):
+            return self._read_back_with_care(data)
+        return Entry(0, 0, happened.event, happened.source, happened.key, happened.fingerprint)
+
+    def _read_back_with_care(self, data: bytes) -> Entry:
         record = decode_record(data)
         decode = self._decoders.get((record.type, record.version))
         if decode is None:
@@ -135,6 +142,15 @@ class EventDecoder:
                 f"event {record.type} holds a value that is not what it declares: {error}"
             ) from None
         return Entry(0, 0, event, record.source, record.key, record.fingerprint)
+
+    def prepared(self, event: object, source: str) -> Prepared:
+        """Encode an event without a key, and read it back; raises what the two of them raise."""
+        record = encode(event, source)
+        try:
+            event = self._bulk.one(record).event
+        except (ValueError, msgspec.MsgspecError):
+            event = self.read_back(record).event
+        return Prepared(event, source, record)
 
     def faults(self, first_seq: int, records: Iterable[bytes | memoryview], into: Faults) -> None:
         """Gather why some records cannot be read; bytes that are no record are passed over."""

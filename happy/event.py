@@ -187,8 +187,7 @@ class Waiting(Protocol):
         """Take what came instead; ``seq`` is 0 when the event got no place. Once told, deaf."""
 
 
-@attrs.frozen(eq=False)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, eq=False, gc=False):
     """An event that is encoded and checked, and can be put in the order any number of times."""
 
     event: Any

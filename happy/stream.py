@@ -25,7 +25,7 @@ from happy.agenda import Agenda
 from happy.answers import Answers, Waiter, fail_batch, turn_away
 from happy.app import BlobReader, BlobWriter, Definition
 from happy.backlog import Backlog
-from happy.codec import EventDecoder, encode
+from happy.codec import EventDecoder
 from happy.debts import Debts
 from happy.drain import Drain
 from happy.effects import EffectId, public_id
@@ -182,8 +182,7 @@ class Stream:
 
     def prepare(self, event: object, source: str) -> Prepared:
         """Encode an event and check that it can be read back; see ``happy.app.StreamPort``."""
-        record = encode(event, source)
-        return Prepared(self._decoder.read_back(record).event, source, record)
+        return self._decoder.prepared(event, source)
 
     def put(self, prepared: Prepared, waiter: Waiting) -> None:
         """Put a prepared event in the order; see ``happy.app.StreamPort``."""

@@ -4,7 +4,9 @@ The decoder refuses what is not JSON: NaN, numbers out of range, halves of surro
 takes an object that has a name twice, and keeps the last value; other programs keep the first, so
 that a proxy and the application may each have read another request (RFC 8259 section 4, RFC 7493
 section 2.3). It is noticed by counting: there are as many names in the text as there are colons
-outside of its strings, and as many in the result unless one stood there twice.
+outside of its strings, and as many in the result unless one stood there twice. To find the strings
+takes longest; so first the colons are counted wherever they stand, and then those behind which a
+name may stand. Who finds no more of them than there are names in the result is done.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any, Final
 import msgspec
 
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NESTED: Final = frozenset({dict, list})
+_NAME_END: Final = re.compile(rb'["\t\n\r ]:')
 _decode = msgspec.json.Decoder().decode
 
 
@@ -27,8 +31,15 @@ def decode_json(data: bytes) -> Any:
         raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is JSON in too many levels") from None
-    if b":" in data and _STRING.sub(b"", data).count(b":") != _names_in(plain):
-        raise ValueError(f"it is JSON with a name twice in one object: {_twice_in(data)!r}")
+    colons = data.count(b":")
+    if colons:
+        names = _names_in(plain)
+        if (
+            names != colons
+            and names != len(_NAME_END.findall(data))
+            and names != _STRING.sub(b"", data).count(b":")
+        ):
+            raise ValueError(f"it is JSON with a name twice in one object: {_twice_in(data)!r}")
     return plain
 
 
@@ -38,11 +49,12 @@ def _names_in(plain: Any) -> int:
     waiting = [plain]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, dict):
+        if type(value) is dict:
             count += len(value)
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
+            value = value.values()
+        elif type(value) is not list:  # all there is
+            break
+        waiting += [item for item in value if type(item) in _NESTED]
     return count
 
 

@@ -152,6 +152,15 @@ def test_read_back_is_what_a_replay_reads(event):
     )  # fmt: skip
 
 
+@given(FULL, TEXT)
+def test_what_is_prepared_is_what_is_read_back(event, source):
+    """Promise 4: an event that is encoded ahead is the one that its record says."""
+    prepared = decoder(Full).prepared(event, source)
+    assert prepared.record == encode(event, source)
+    assert prepared.event == decoder(Full).read_back(prepared.record).event
+    assert (type(prepared.event), prepared.source, prepared.key) == (Full, source, None)
+
+
 @pytest.mark.parametrize("cls", SYSTEM_EVENTS, ids=lambda cls: cls.__name__)
 def test_the_events_of_happy_itself_come_back(cls):
     """Every system event survives the journal with its defaults."""
@@ -268,6 +277,8 @@ def test_what_would_not_be_read_back_is_the_authors_error(wrong, field):
     """A value that is not what its field declares is refused before it is journaled."""
     with pytest.raises(DefinitionError, match=f"event Full holds a value .*{field}"):
         decoder(Full).read_back(encode(wrong))
+    with pytest.raises(DefinitionError, match=f"event Full holds a value .*{field}"):
+        decoder(Full).prepared(wrong, "test")
 
 
 def test_an_event_without_a_handler_is_the_authors_error():

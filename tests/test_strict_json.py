@@ -41,6 +41,36 @@ def test_a_name_that_stands_twice_is_refused(name, first, second, others, data):
     assert str(refused.value).endswith(repr(name))
 
 
+def written(value, draw):
+    """A value as JSON, with white space wherever there may be some."""
+    gap = lambda: draw(st.sampled_from(["", "", " ", "\n", "\r", "\t"]))  # noqa: E731 - short
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(k)}{gap()}:{gap()}{written(v, draw)}" for k, v in value.items())
+        return "{" + f",{gap()}".join(pairs) + gap() + "}"
+    if isinstance(value, list):
+        return "[" + f"{gap()},".join(written(item, draw) for item in value) + "]"
+    return json.dumps(value)
+
+
+COLONS = st.text(st.sampled_from('":\\ a\t{'), max_size=6)
+FULL_OF_COLONS = st.recursive(
+    COLONS | st.integers(0, 9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(COLONS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(FULL_OF_COLONS, st.data())
+def test_colons_are_counted_wherever_they_stand(value, data):
+    """In texts and names, behind quotes and white space; a name twice is noticed all the same."""
+    text = written(value, data.draw)
+    assert decode_json(text.encode()) == value
+    name, gap = json.dumps(data.draw(COLONS)), data.draw(st.sampled_from(["", " ", "\n"]))
+    with pytest.raises(ValueError, match="a name twice"):
+        decode_json(f"[{text}, {{{name}{gap}: {text}, {name}:{gap}{text}}}]".encode())
+
+
 def test_one_name_spelt_in_two_ways_is_one_name():
     """An escape is another spelling, not another name."""
     with pytest.raises(ValueError, match="twice in one object: 'a'"):

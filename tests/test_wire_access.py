@@ -20,6 +20,7 @@ from happy.wire.access import (
     Requested,
     access_log_of,
     combined_line,
+    escaped,
     json_line,
 )
 from happy.wire.http_site import HappySite
@@ -70,6 +71,16 @@ def test_no_peer_can_break_a_line(noise):
     assert line.index("\n") == len(line) - 1
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in line[:-1])
     json.loads(line)
+
+
+@given(st.text() | st.text(st.characters(codec="ascii")))
+def test_each_character_that_could_do_harm_is_escaped(text):
+    """Printable ASCII stays, but for quotes and backslashes; of the rest its bytes are told."""
+    told = "".join(
+        c if " " <= c <= "~" and c not in '"\\' else "".join(rf"\x{b:02x}" for b in c.encode())
+        for c in text
+    )
+    assert escaped(text) == told
 
 
 class Turn:

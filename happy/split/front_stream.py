@@ -86,8 +86,7 @@ class FrontStream:
 
     def prepare(self, event: object, source: str) -> Prepared:
         """Encode an event and check that it can be read back; see ``happy.app.StreamPort``."""
-        record = encode(event, source)
-        return Prepared(self._decoder.read_back(record).event, source, record)
+        return self._decoder.prepared(event, source)
 
     def put(self, prepared: Prepared, waiter: Waiting) -> None:
         """Put a prepared event in the order; see ``happy.app.StreamPort``."""

@@ -41,8 +41,8 @@ class HttpChannel(Timed):
     """
 
     __slots__ = (
-        "_advancing", "_body", "_current", "_discarded", "_ended", "_head", "_held", "_paused",
-        "_producer", "_pulled", "_refusal", "_stalled", "_waiting", "persistent",
+        "_advancing", "_body", "_current", "_discarded", "_ended", "_expected", "_head", "_held",
+        "_paused", "_producer", "_pulled", "_refusal", "_stalled", "_waiting", "persistent",
     )  # fmt: skip
 
     def __init__(self, site: HappySite) -> None:
@@ -60,6 +60,7 @@ class HttpChannel(Timed):
         self._advancing = False
         self._paused = False
         self._stalled = False
+        self._expected = False  # the peer may wait to hear that its body is welcome
         self._ended = False  # the peer said that it sends no more
 
     def logPrefix(self) -> str:
@@ -86,8 +87,9 @@ class HttpChannel(Timed):
             return
         if self._phase == Phase.IDLE:
             head = self.site.heads.known(data)
-            if head is not None:
-                self._begin(head, None)  # whole and with nothing behind it, as nearly all are
+            whole = self.site.heads.whole(data) if head is None else (head, None)
+            if whole is not None:
+                self._begin(*whole)  # with nothing before it or behind, as nearly all are
                 return
         self._held = self._held + data if self._held else data
         self._advance()
@@ -285,8 +287,8 @@ class HttpChannel(Timed):
         if body is None:
             self._take(head, None)
             return True
-        self._head = head
-        self._body = body
+        self._head, self._body = head, body
+        self._expected = head.expects_continue
         if self._current is None and not self._waiting:
             self._enter(Phase.BODY)
         return True
@@ -330,19 +332,17 @@ class HttpChannel(Timed):
                 self._close()
                 return
             elif self._body is not None:
-                self._ask_for_body()
+                self._ask_for(self._body)
                 self._enter_once(Phase.BODY)
             elif self._held:
                 self._enter_once(Phase.HEAD)
         self._pause(self._stalled or not self._may_read())
 
-    def _ask_for_body(self) -> None:
+    def _ask_for(self, body: Body) -> None:
         """Tell a peer that waits for it that its body is welcome (RFC 9110 section 10.1.1)."""
-        head, body = self._head, self._body
-        if head is not None and body is not None and head.expects_continue:
-            head.expects_continue = False
-            if not body.content.tell():
-                self.transport.write(CONTINUE)
+        expected, self._expected = self._expected, False
+        if expected and not body.content.tell():
+            self.transport.write(CONTINUE)
 
     def _pause(self, wanted: bool) -> None:
         if wanted is not self._paused and not self._ended:

@@ -1,8 +1,9 @@
 """Declared routes at the HTTP door: from a head and a body to an event or a query, and back.
 
-Here nothing is made per request that can be kept: an event without a body is prepared once for
-each spelling of its target, the head of an answer once for each shape. A request is one object
-that waits for the outcome itself; there is no Deferred and no Request object on its way.
+Here nothing is made per request that can be kept: what a target asks is found once for each of
+its spellings, and when no body can say more its event is prepared once; the head of an answer is
+made once for each shape. A request is one object that waits for the outcome itself; there is no
+Deferred and no Request object on its way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from happy.app import App
 from happy.codec import from_json, from_plain
 from happy.errors import BadRequest, HappyError
-from happy.event import Exchange, Prepared
+from happy.event import Exchange
 from happy.http_routes import Route, RouteTable, answer_of, capture_texts
 from happy.limits import Limits
 from happy.parameters import Texts, make_event
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-_PREPARED_MAX: Final = 1_024  # spellings of targets that are kept, then all are forgotten
-_PREPARED_TARGET_BYTES_MAX: Final = 256
+_ASKED_MAX: Final = 1_024  # spellings of targets that are kept, then all are forgotten
+_ASKED_TARGET_BYTES_MAX: Final = 256
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -58,52 +59,63 @@ class DeclaredDoor:
         self.stream = app._stream  # noqa: SLF001 - a door of the house, not of the author
         self.name = app.name
         self.key_chars_max = limits.key_chars_max
-        self._prepared: dict[tuple[bytes, bytes], Prepared] = {}
+        self._asked: dict[tuple[bytes, bytes, bool], Asked] = {}
 
     def asked(self, head: RequestHead) -> Asked | None:
         """Return what a head asks of a declared route, None when none takes it."""
-        found = self.table.find(head.method, head.target.partition(b"?")[0])
-        return None if found is None else Asked(self, head, *found)
-
-    def prepared(self, request: DeclaredRequest) -> Prepared:
-        """Return the event of a request; ``BadRequest`` when it does not spell one."""
-        head = request.head
-        key = (head.method, head.target)
-        known = None if head.body_bytes else self._prepared.get(key)
-        if known is None:
-            known = self.stream.prepare(event_of(request), source_of(head))
-            if not head.body_bytes and len(head.target) <= _PREPARED_TARGET_BYTES_MAX:
-                if len(self._prepared) >= _PREPARED_MAX:
-                    self._prepared.clear()
-                self._prepared[key] = known
-        return known
+        key = head.method, head.target, head.is_bare
+        asked = self._asked.get(key)
+        if asked is None:
+            found = self.table.find(head.method, head.target.partition(b"?")[0])
+            if found is None:
+                return None
+            asked = Asked(self, head, *found)
+            if len(head.target) <= _ASKED_TARGET_BYTES_MAX:
+                if len(self._asked) >= _ASKED_MAX:
+                    self._asked.clear()
+                self._asked[key] = asked
+        return asked
 
 
 class Asked:
-    """What a head asks of a declared route; a head that is known again has it with it.
+    """What a target asks of a declared route; a head that is known again has it with it.
 
-    ``ask`` asks it for a request. As soon as the event, or the arguments of the query, are known,
-    and no body can say more, it does that and nothing else.
+    ``source`` is what the journal says of where its events came from. ``ask`` asks it for a
+    request. As soon as the event, or the arguments of the query, are known, and no head with
+    this target can say more, it does that and nothing else.
     """
 
-    __slots__ = ("ask", "captured", "door", "head", "route")
+    __slots__ = ("_texts", "ask", "captured", "door", "query", "route", "source")
 
     def __init__(
         self, door: DeclaredDoor, head: RequestHead, route: Route, captured: tuple[bytes, ...]
     ) -> None:
         self.door = door
-        self.head = head
         self.route = route
         self.captured = captured
+        self.query = head.target.partition(b"?")[2]
+        self.source = source_of(head)
         self.ask: Callable[[DeclaredRequest], None] = _read_and_ask
+        self._texts: Texts | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """What the path and the query say, in this order; ``BadRequest`` if it is not UTF-8."""
+        if self._texts is None:
+            texts = capture_texts(self.route, self.captured)
+            self._texts = texts + _texts(parse_qs(self.query, 1)) if self.query else texts
+        return self._texts
 
 
 class DeclaredRequest:
     """One request of a declared route, from its head to its answer; a ``Waiting``."""
 
-    __slots__ = ("_asked", "_channel", "_content", "started_s")
+    __slots__ = ("_asked", "_channel", "_content", "head", "started_s")
 
-    def __init__(self, asked: Asked, channel: HttpChannel, content: BytesIO | None) -> None:
+    def __init__(
+        self, asked: Asked, channel: HttpChannel, head: RequestHead, content: BytesIO | None
+    ) -> None:
+        self.head = head
         self._asked = asked
         self._channel: HttpChannel | None = channel
         self._content = content
@@ -111,13 +123,8 @@ class DeclaredRequest:
 
     @property
     def asked(self) -> Asked:
-        """What its head asks."""
+        """What its target asks."""
         return self._asked
-
-    @property
-    def head(self) -> RequestHead:
-        """The head of the request."""
-        return self._asked.head
 
     @property
     def body(self) -> bytes:
@@ -128,11 +135,6 @@ class DeclaredRequest:
     def route(self) -> Route:
         """The route that takes it."""
         return self._asked.route
-
-    @property
-    def captured(self) -> tuple[bytes, ...]:
-        """The captured segments of its path."""
-        return self._asked.captured
 
     def process(self) -> None:
         """Put the event in the order, or ask the query; a fault becomes an answer."""
@@ -203,7 +205,7 @@ class DeclaredRequest:
     ) -> None:
         channel, self._channel = self._channel, None
         assert channel is not None
-        head, site = self._asked.head, channel.site
+        head, site = self.head, channel.site
         begin = head_of(status, content_type, headers, site.common_fields)
         placed = b"Happy-Seq: %d\r\n" % seq if seq else b""
         if status in NO_BODY:
@@ -245,8 +247,8 @@ def _read_and_ask(request: DeclaredRequest) -> None:
         request.submit(exchange_of(head, request.body, door.key_chars_max))
         return
     else:
-        ask = partial(door.stream.put, door.prepared(request))
-    if not head.body_bytes:
+        ask = partial(door.stream.put, door.stream.prepare(event_of(request), asked.source))
+    if head.is_bare:
         asked.ask = ask
     ask(request)
 
@@ -259,12 +261,11 @@ def event_of(request: DeclaredRequest) -> Any:
     """Return the event that a request spells; ``BadRequest`` lists every fault."""
     route = request.route
     assert route.event_type is not None
-    kind = _kind_of(request.head)
     if route.body_field is not None:
-        values = route.parameters.read([*texts_of(request), (route.body_field, "")])
+        values = route.parameters.read([*request.asked.texts, (route.body_field, "")])
         values[route.body_field] = _raw(route, request.body)
         return make_event(route.event_type, values)
-    if kind is not None and _is_json(kind) and request.body:
+    if _is_json(_kind_of(request.head)) and request.body:
         return _event_of_json(request)
     return make_event(route.event_type, route.parameters.read(texts_of(request)))
 
@@ -281,7 +282,7 @@ def _raw(route: Route, body: bytes) -> bytes | str:
 def _event_of_json(request: DeclaredRequest) -> Any:
     route = request.route
     assert route.event_type is not None
-    texts = texts_of(request)
+    texts = request.asked.texts
     if not texts:
         return from_json(request.body, route.event_type)
     members = from_json(request.body, dict[str, Any])
@@ -298,29 +299,23 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def texts_of(request: DeclaredRequest) -> Texts:
     """Return what the path, the query and a form say, in this order."""
-    texts: list[tuple[str, str | bytes]] = [*capture_texts(request.route, request.captured)]
-    query = request.head.target.partition(b"?")[2]
-    if query:
-        texts += _texts(parse_qs(query, 1))
-    if request.head.body_bytes and request.route.body_field is None and request.body:
+    texts = request.asked.texts
+    if request.head.body_bytes and request.body:
         kind = _kind_of(request.head)
-        declared = request.head.field(b"content-type") or b""
-        if kind in FORMS:
-            texts += texts_of_form(form_of(declared, request.body))
-        elif kind is None or not _is_json(kind) or request.route.event_type is None:
+        if kind not in FORMS:
             raise UnsupportedMediaType("this resource takes application/json or a form")
+        return [*texts, *texts_of_form(form_of(request.head.content_type or b"", request.body))]
     return texts
 
 
 def _kind_of(head: RequestHead) -> bytes | None:
-    if not head.body_bytes:
-        return None
-    declared = head.field(b"content-type")
+    """Return the media type that a body declares, without its parameters."""
+    declared = head.content_type
     return None if declared is None else declared.partition(b";")[0].strip().lower()
 
 
-def _is_json(kind: bytes) -> bool:
-    return kind == b"application/json" or kind.endswith(b"+json")
+def _is_json(kind: bytes | None) -> bool:
+    return kind is not None and (kind == b"application/json" or kind.endswith(b"+json"))
 
 
 def _texts(fields: Mapping[bytes, list[bytes]]) -> list[tuple[str, str]]:

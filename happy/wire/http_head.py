@@ -8,6 +8,7 @@ and 6). A head is parsed once, when it is whole, so how it was cut into packets 
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Any, Final
 
 import httptools
@@ -26,6 +27,13 @@ ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _LINE_FAULT = re.compile(rb"[^\x20-\x7e]")
+_WEIGHED: Final = frozenset(
+    {
+        b"connection", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key",
+        b"referer", b"transfer-encoding", b"user-agent",
+    }
+)  # fmt: skip
+_NOTHING: Final = (None,)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)(.*)", re.DOTALL)
@@ -46,14 +54,16 @@ class RequestHead:
     ``target`` is the request target in origin form (or ``*``) as it was sent; ``fields`` are
     the header fields in their order. ``body_bytes`` is the declared length of the body, -1
     when it is chunked. ``persistent`` says whether the peer wants to keep the connection.
-    ``keys`` are the values of ``Idempotency-Key``. ``asked`` is what it asks of a
+    ``keys`` are the values of ``Idempotency-Key``, ``content_type``, ``referer`` and
+    ``user_agent`` the first of those fields. ``asked`` is what it asks of a
     declared route, False when none takes it, None when that is not known yet;
-    ``requested`` is what the access log tells of it, None before it was told.
+    ``requested`` is what the access log tells of it, None before it was told. Many requests
+    may share a head: nothing else changes once it is read.
     """
 
     __slots__ = (
-        "asked", "body_bytes", "expects_continue", "fields", "host", "http11", "keys", "method",
-        "persistent", "requested", "target",
+        "asked", "body_bytes", "content_type", "expects_continue", "fields", "host", "http11",
+        "keys", "method", "persistent", "referer", "requested", "target", "user_agent",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes, *, http11: bool) -> None:
@@ -66,6 +76,9 @@ class RequestHead:
         self.body_bytes = 0
         self.persistent = http11
         self.expects_continue = False
+        self.content_type: bytes | None = None
+        self.referer: bytes | None = None
+        self.user_agent: bytes | None = None
         self.asked: Any = None
         self.requested: Any = None
 
@@ -73,12 +86,10 @@ class RequestHead:
         """Take a field from llhttp."""
         self.fields.append((name, value.rstrip(b" \t")))
 
-    def field(self, name: bytes) -> bytes | None:
-        """Return the first value of a field, its name given in small letters."""
-        for key, value in self.fields:
-            if key.lower() == name:
-                return value
-        return None
+    @property
+    def is_bare(self) -> bool:
+        """Whether its method and its target say all: no body comes, and no key."""
+        return not (self.body_bytes or self.keys)
 
 
 def after_empty_lines(data: bytes) -> bytes:
@@ -124,26 +135,45 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
 class HeadReader:
     """Reads heads, and knows again those that came before: the same bytes say the same.
 
-    A client asks with the same few heads again and again. Only short heads of requests without
-    a body are kept, so many of them; then all are forgotten.
+    A client asks with the same few heads again and again. Only short heads are kept, so many of
+    those without a body and as many of those with one; then all of that kind are forgotten.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._known: dict[bytes, RequestHead] = {}
-        self.known = self._known.get
+        self._alone: dict[bytes, RequestHead] = {}
+        self._before_body: dict[bytes, RequestHead] = {}
+        self.known = self._alone.get
         """Returns the head without a body that these very bytes were before, or None."""
 
     def read(self, data: bytes) -> RequestHead:
         """Return the head that ``data`` holds; see ``parse_head``. It may be shared."""
-        head = self._known.get(data)
+        head = self._alone.get(data) or self._before_body.get(data)
         if head is None:
             head = parse_head(data, self._limits)
-            if not head.body_bytes and len(data) <= _KNOWN_HEAD_BYTES_MAX:
-                if len(self._known) >= _KNOWN_HEADS_MAX:
-                    self._known.clear()
-                self._known[data] = head
+            if len(data) <= _KNOWN_HEAD_BYTES_MAX:
+                kept = self._before_body if head.body_bytes else self._alone
+                if len(kept) >= _KNOWN_HEADS_MAX:
+                    kept.clear()
+                kept[data] = head
         return head
+
+    def whole(self, data: bytes) -> tuple[RequestHead, BytesIO | None] | None:
+        """Return the head and the body that ``data`` is, as nearly all that comes is.
+
+        None for anything else, be it more, less, too large, malformed or in chunks.
+        """
+        end = data.find(HEAD_END, 0, _KNOWN_HEAD_BYTES_MAX) + len(HEAD_END)
+        if end < len(HEAD_END) or data.startswith(b"\r"):
+            return None
+        try:
+            head = self.read(data[:end])
+        except Rejected:
+            return None
+        size = len(data) - end
+        if head.body_bytes != size or size > self._limits.http_body_bytes_max:
+            return None
+        return head, BytesIO(data[end:]) if size else None
 
 
 def _read_line(data: bytes, end: int) -> RequestHead:
@@ -168,28 +198,24 @@ def _read_fields(head: RequestHead, fields: bytes) -> None:
 
 
 def _weigh_fields(head: RequestHead) -> None:
-    codings: list[bytes] = []
-    options: list[bytes] = []
-    hosts: list[bytes] = []
-    for name, value in head.fields:
-        match name.lower():
-            case b"host":
-                hosts.append(value)
-            case b"connection":
-                options += value.lower().split(b",")
-            case b"content-length":
-                head.body_bytes = int(value)  # digits only, once: llhttp refused the rest
-            case b"transfer-encoding":
-                codings.append(value.lower())
-            case b"idempotency-key":
-                head.keys = (*head.keys, value)
-            case b"expect":
-                _weigh_expectation(head, value)
-    _weigh_hosts(head, hosts)
-    if options:
-        _weigh_options(head, {option.strip(b" \t") for option in options})
-    if codings:
-        _weigh_codings(head, codings)
+    said: dict[bytes, list[bytes]] = {}
+    for sent_name, value in head.fields:
+        name = sent_name.lower()
+        if name in _WEIGHED:
+            said.setdefault(name, []).append(value)
+    for expectation in said.get(b"expect", ()):
+        _weigh_expectation(head, expectation)
+    _weigh_hosts(head, said.get(b"host", []))
+    if b"connection" in said:
+        _weigh_options(head, b",".join(said[b"connection"]))
+    if b"content-length" in said:
+        head.body_bytes = int(said[b"content-length"][0])  # digits, once: llhttp refused the rest
+    if b"transfer-encoding" in said:
+        _weigh_codings(head, said[b"transfer-encoding"])
+    head.keys = tuple(said.get(b"idempotency-key", ()))
+    head.content_type = said.get(b"content-type", _NOTHING)[0]
+    head.referer = said.get(b"referer", _NOTHING)[0]
+    head.user_agent = said.get(b"user-agent", _NOTHING)[0]
 
 
 def _weigh_hosts(head: RequestHead, hosts: list[bytes]) -> None:
@@ -200,7 +226,8 @@ def _weigh_hosts(head: RequestHead, hosts: list[bytes]) -> None:
     head.host = hosts[0] if hosts else None
 
 
-def _weigh_options(head: RequestHead, options: set[bytes]) -> None:
+def _weigh_options(head: RequestHead, listed: bytes) -> None:
+    options = {option.strip(b" \t") for option in listed.lower().split(b",")}
     if b"close" in options:
         head.persistent = False
     elif b"keep-alive" in options:
@@ -216,7 +243,7 @@ def _weigh_expectation(head: RequestHead, value: bytes) -> None:
 def _weigh_codings(head: RequestHead, codings: list[bytes]) -> None:
     if not head.http11:
         raise Rejected(400, "HTTP/1.0 has no Transfer-Encoding")
-    if codings != [b"chunked"]:  # beside a Content-Length llhttp refused any
+    if [coding.lower() for coding in codings] != [b"chunked"]:  # none beside a Content-Length
         raise Rejected(501, "the only transfer coding known here is chunked")
     head.body_bytes = -1
 

@@ -113,7 +113,7 @@ class HappyRequest(Request):
         if self._args is None:
             self._args = parse_qs(self._query, 1) if self._query else {}
             if self.method == b"POST":
-                kind = self.head.field(b"content-type") or b""
+                kind = self.head.content_type or b""
                 self._args.update(form_of(kind, self.body()))
         return self._args
 

@@ -133,7 +133,7 @@ class HappySite(Site):
             asked = head.asked = (declared is not None and declared.asked(head)) or False
         request: HappyRequest | DeclaredRequest
         if asked:
-            request = DeclaredRequest(asked, channel, content)
+            request = DeclaredRequest(asked, channel, head, content)
         else:
             request = HappyRequest(channel, head, content)
         if self.access_log is not None:
@@ -209,8 +209,8 @@ def _requested(head: RequestHead) -> Requested:
         head.method.decode("ascii"),
         head.target.decode("ascii"),
         "HTTP/1.1" if head.http11 else "HTTP/1.0",
-        _text(head.field(b"referer")),
-        _text(head.field(b"user-agent")),
+        _text(head.referer),
+        _text(head.user_agent),
     )
 
 
