@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+from click.testing import CliRunner
 
 from conftest import CI, need
+from happy.cli import main
 
 CONF = Path(__file__).parent.parent / "conf"
 NAME = "numbers.example"
@@ -46,6 +48,23 @@ class Echo(App):
         lines = [[n.decode().lower(), v.decode()] for n, values in fields for v in values]
         return json.dumps({"uri": request.uri.decode(), "fields": lines}).encode()
 '''
+TWO = """
+data = "data"
+[apps.numbers]
+app = "happy.examples.numbers:NumberService"
+http = "unix:{folder}/numbers.sock:mode=666"
+[apps.echo]
+app = "echo_app:Echo"
+http = "tcp:{port}:interface=127.0.0.1"
+[limits]
+http_request_line_bytes_max = 20_000
+http_header_bytes_max = 70_000
+http_headers_max = 200
+http_body_bytes_max = 12_000_000
+[log]
+access = "off"
+"""
+TWO_NAMES = ("--name", f"numbers={NAME}", "--name", "echo=lists.example")
 ECHO_CONFIG = """
 data = "data"
 [apps.echo]
@@ -58,9 +77,20 @@ access = "off"
 
 def shipped(path: str, changes: Mapping[str, str]) -> str:
     """Return a file of ``conf/`` with these changes; each must have something to change."""
-    text = (CONF / path).read_text()
+    return changed((CONF / path).read_text(), changes)
+
+
+def written(kind: str, config: Path, *options: str) -> str:
+    """Return what `happy edge` writes."""
+    result = CliRunner().invoke(main, ["edge", kind, "--config", str(config), *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def changed(text: str, changes: Mapping[str, str]) -> str:
+    """Return a text with these changes; each must have something to change."""
     for old, new in changes.items():
-        assert old in text, f"conf/{path} has no {old!r}"
+        assert old in text, f"there is no {old!r} in it"
         text = text.replace(old, new)
     return text
 
@@ -98,14 +128,30 @@ def answers(port: int) -> bool:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a key and a certificate for ``NAME`` that signs itself."""
+    """Make a key and a certificate, for both names in the shipped files, that signs itself."""
     key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
     command = [need("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
     command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={NAME}"]
     command += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    command += ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", key, "-out", certificate]
+    command += [
+        "-addext",
+        f"subjectAltName=DNS:{NAME},DNS:lists.example",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return key, certificate
+
+
+def of_certificates(certificate: Path, key: Path) -> dict[str, str]:
+    """Return what is changed so that each site of a shipped file has this certificate."""
+    return {
+        f"/etc/letsencrypt/live/{app}.example/{file}.pem": str(path)
+        for app in ("numbers", "lists")
+        for file, path in (("fullchain", certificate), ("privkey", key))
+    }
 
 
 @contextmanager
@@ -166,7 +212,7 @@ class Site:
         command = [need("curl"), "--silent", "--show-error", "--max-time", "20"]
         command += ["--cacert", self.certificate, "--path-as-is", "--noproxy", "*"]
         for public, ours in ((80, self.http_port), (443, self.https_port)):
-            command += ["--connect-to", f"{NAME}:{public}:127.0.0.1:{ours}"]
+            command += ["--connect-to", f":{public}:127.0.0.1:{ours}"]
         # Expect: curl would ask first, and the answer would have two heads.
         command += ["--header", "Expect:", *arguments]
         said = subprocess.run(command, capture_output=True, timeout=60, check=False)
@@ -181,6 +227,38 @@ class Site:
         """``POST`` over TLS, of nothing unless told otherwise."""
         data = () if any(word.startswith("--data") for word in more) else ("--data", "")
         return self.curl(f"https://{NAME}{path}", "--request", "POST", *data, *more)
+
+
+def two_applications(container, folder: Path) -> Path:
+    """Start two applications, one behind a unix socket; return their configuration."""
+    house = container(TWO.format(folder=folder, port=free_port()))
+    (house.folder / "echo_app.py").write_text(ECHO)
+    return house.start().config
+
+
+def check_two(site: Site, folder: Path) -> None:
+    """Check that each name leads to its application, and that a request is bounded as there."""
+    assert site.post("/next").body == b"1\n"
+    target = "/".ljust(20_000 - len("GET  HTTP/1.1"), "x")
+    assert ask(site, target) == 200
+    assert ask(site, target + "x") in {400, 414}
+    assert ask(site, "/a", "--header", f"A: {'x' * 69_000}") == 200
+    assert ask(site, "/a", "--header", f"A: {'x' * 80_000}") in {400, 431}
+    assert ask(site, "/a", *(word for n in range(190) for word in ("--header", f"A{n}: x"))) == 200
+    assert ask(site, "/a", *said_to_have(12_000_001)) == 413
+    body = folder / "body"
+    body.write_bytes(bytes(12_000_000))
+    assert ask(site, "/a", "--data-binary", f"@{body}") == 200
+
+
+def ask(site: Site, target: str, *more: str) -> int:
+    """Ask the second application; return the status."""
+    return site.curl(f"https://lists.example{target}", "--http1.1", *more).status
+
+
+def said_to_have(length: int) -> tuple[str, ...]:
+    """Return how to announce a body of this length, of which the answer leaves nothing to send."""
+    return ("--request", "POST", "--header", f"Content-Length: {length}")
 
 
 def need_root() -> None:

@@ -17,13 +17,19 @@ from conftest import need
 from edge_kit import (
     ECHO,
     ECHO_CONFIG,
+    TWO_NAMES,
     Site,
+    changed,
+    check_two,
     free_port,
     make_certificate,
+    of_certificates,
     open_folder,
     running,
     shipped,
+    two_applications,
     wait_until,
+    written,
 )
 from happy.limits import Limits
 
@@ -90,18 +96,18 @@ def apache():
         if os.geteuid() == 0:  # as Debian has it: this folder is Apache's, the one above is not
             shutil.chown(folder / "cache", "www-data", "www-data")
 
-        def start(upstream: int) -> Apache:
+        def start(upstream: int = 9000, text: str | None = None) -> Apache:
             ports = {"http_port": free_port(), "https_port": free_port()}
             changes = {
                 "*:80>": f"127.0.0.1:{ports['http_port']}>",
                 "*:443>": f"127.0.0.1:{ports['https_port']}>",
-                "http://127.0.0.1:9000/": f"http://127.0.0.1:{upstream}/",
                 "/var/cache/apache2/mod_cache_disk": f"{folder}/cache",
                 "/var/www/html": f"{folder}/html",
-                "/etc/letsencrypt/live/numbers.example/fullchain.pem": str(certificate),
-                "/etc/letsencrypt/live/numbers.example/privkey.pem": str(key),
+                **of_certificates(certificate, key),
             }
-            (folder / "happy.conf").write_text(shipped("apache/happy.conf", changes))
+            there = {"http://127.0.0.1:9000/": f"http://127.0.0.1:{upstream}/"}
+            text = text or shipped("apache/happy.conf", there)
+            (folder / "happy.conf").write_text(changed(text, changes))
             around = folder / "apache.conf"
             around.write_text(modules() + AROUND.format(folder=folder, **ports))
             command = [program, "-f", str(around)]
@@ -143,9 +149,9 @@ def test_apache_takes_the_file_without_a_warning(site):
 def test_the_bounds_of_apache_fit_those_of_happy():
     """A refusal comes as early as it can, and the side that gives up first is the right one."""
     text, limits = shipped("apache/happy.conf", {}), Limits()
-    (body_bytes,) = re.findall(r"Content-Length} -gt (\d+)", text)
-    (handler_s,) = re.findall(r" timeout=(\d+)", text)
-    (idle_s,) = re.findall(r" ttl=(\d+)", text)
+    (body_bytes,) = set(re.findall(r"Content-Length} -gt (\d+)", text))
+    (handler_s,) = set(re.findall(r" timeout=(\d+)", text))
+    (idle_s,) = set(re.findall(r" ttl=(\d+)", text))
     assert int(body_bytes) == limits.http_body_bytes_max
     assert int(handler_s) > limits.http_handler_timeout_s
     assert int(idle_s) < limits.http_idle_timeout_s
@@ -278,3 +284,12 @@ def test_what_says_how_long_is_kept(echo):
     """With an age the answer is kept for it."""
     wait_until(lambda: echo.hits("/a", "--header", "Wish: public, max-age=60"), "a hit")
     assert echo.hits("/a", "--header", "Wish: public, max-age=60")
+
+
+def test_two_applications_with_larger_bounds(apache, container):
+    """One behind a unix socket; what they take passes, and what they do not is refused."""
+    with open_folder() as folder:
+        config = two_applications(container, folder)
+        site = apache(text=written("apache", config, *TWO_NAMES))
+        assert site.said_of_configuration == "Syntax OK\n"
+        check_two(site, folder)

@@ -33,7 +33,7 @@ def house(container, relay, port):
 
 def test_exim_knows_where_the_lists_are(relay):
     """In address test mode lists.example is happy's, and nothing else is."""
-    assert "router = happy, transport = happy" in relay.run("-bt", "dev@lists.example")
+    assert "router = happy_lists, transport = happy_lists" in relay.run("-bt", "dev@lists.example")
     assert "router = elsewhere" in relay.run("-bt", "bob@example.org")
 
 

@@ -15,13 +15,19 @@ from conftest import need
 from edge_kit import (
     ECHO,
     ECHO_CONFIG,
+    TWO_NAMES,
     Site,
+    changed,
+    check_two,
     free_port,
     make_certificate,
+    of_certificates,
     open_folder,
     running,
     shipped,
+    two_applications,
     wait_until,
+    written,
 )
 from happy.limits import MIB, Limits
 
@@ -60,20 +66,20 @@ def nginx():
         (folder / "html/.well-known/acme-challenge").mkdir(parents=True)
         (folder / "html/.well-known/acme-challenge/token").write_text("the answer")
 
-        def start(upstream: int) -> Nginx:
+        def start(upstream: int = 9000, text: str | None = None) -> Nginx:
             http_port, https_port = free_port(), free_port()
             changes = {
                 "listen 80;": f"listen 127.0.0.1:{http_port};",
                 "listen [::]:80;": "",
                 "listen 443 ssl http2;": f"listen 127.0.0.1:{https_port} ssl http2;",
                 "listen [::]:443 ssl http2;": "",
-                "server 127.0.0.1:9000;": f"server 127.0.0.1:{upstream};",
                 "/var/cache/nginx/happy": f"{folder}/cache",
                 "/var/www/html": f"{folder}/html",
-                "/etc/letsencrypt/live/numbers.example/fullchain.pem": str(certificate),
-                "/etc/letsencrypt/live/numbers.example/privkey.pem": str(key),
+                **of_certificates(certificate, key),
             }
-            (folder / "happy.conf").write_text(shipped("nginx/happy.conf", changes))
+            there = {"server 127.0.0.1:9000;": f"server 127.0.0.1:{upstream};"}
+            text = text or shipped("nginx/happy.conf", there)
+            (folder / "happy.conf").write_text(changed(text, changes))
             user = "user www-data;" if os.geteuid() == 0 else ""
             around = folder / "nginx.conf"
             around.write_text(AROUND.format(folder=folder, user=user))
@@ -115,9 +121,9 @@ def test_nginx_takes_the_file_without_a_warning(site):
 def test_the_bounds_of_nginx_fit_those_of_happy():
     """A refusal comes as early as it can, and the side that gives up first is the right one."""
     text, limits = shipped("nginx/happy.conf", {}), Limits()
-    (body_mib,) = re.findall(r"client_max_body_size (\d+)m;", text)
-    (handler_s,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
-    (idle_s,) = re.findall(r"keepalive_timeout (\d+)s;", text)
+    (body_mib,) = set(re.findall(r"client_max_body_size (\d+)m;", text))
+    (handler_s,) = set(re.findall(r"proxy_read_timeout (\d+)s;", text))
+    (idle_s,) = set(re.findall(r"keepalive_timeout (\d+)s;", text))
     assert int(body_mib) * MIB == limits.http_body_bytes_max
     assert int(handler_s) > limits.http_handler_timeout_s
     assert int(idle_s) < limits.http_idle_timeout_s
@@ -229,7 +235,8 @@ def test_a_stop_shows_readers_what_was_kept_until_it_was_too_old(echo, echo_hous
 def test_nothing_that_a_client_says_of_itself_passes(echo):
     """Forged forwarding fields end at the proxy; address, scheme and host are what it saw."""
     forged = ("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: gopher", "X-Real-IP: 6.6.6.6",
-              "X-Forwarded-Host: evil.example", "Forwarded: for=6.6.6.6")  # fmt: skip
+              "X-Forwarded-Host: evil.example", "X-Forwarded-Server: evil.example",
+              "Forwarded: for=6.6.6.6")  # fmt: skip
     answer = echo.get("/a%2Fb//%43?x=%41", *(word for one in forged for word in ("--header", one)))
     seen = json.loads(answer.body)
     assert seen["uri"] == "/a%2Fb//%43?x=%41"  # as it was written
@@ -257,3 +264,12 @@ def test_what_says_how_long_is_kept(echo):
     wish = ("--header", "Wish: public, max-age=60")
     assert echo.get("/a", *wish).fields["x-cache-status"] == "MISS"
     assert echo.get("/a", *wish).fields["x-cache-status"] == "HIT"
+
+
+def test_two_applications_with_larger_bounds(nginx, container):
+    """One behind a unix socket; what they take passes, and what they do not is refused."""
+    with open_folder() as folder:
+        config = two_applications(container, folder)
+        site = nginx(text=written("nginx", config, *TWO_NAMES))
+        assert "[warn]" not in site.said_of_configuration
+        check_two(site, folder)

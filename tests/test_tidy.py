@@ -37,6 +37,7 @@ FLOORS = {
         "journal.frame", "journal.names", "journal.quarantine", "journal.recovery",
         "exact", "keys", "image", "unacknowledged", "items", "schema", "journal.snapshot_format",
         "bench.figures", "bench.model",
+        "edge",
         "split.aside", "split.batches", "split.frame_stream", "split.ledger", "split.messages",
         "split.outcome_frame", "split.replies",
     ],

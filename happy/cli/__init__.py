@@ -2,8 +2,8 @@
 
 ``segments``, ``frames`` and ``verdict`` look at a journal, ``ahead`` in several processes,
 ``bodies`` and ``entries`` make its events readable, ``copying`` and ``salvage`` make journals of
-journals, ``output`` is how anything is said and ``statuses`` how it ends; the other modules are
-one command each.
+journals, ``facing`` tells ``edge`` of applications, ``output`` is how anything is said and
+``statuses`` how it ends; the other modules are one command each.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _MODULES: Final = {
     "check": "check",
     "core": "filter",
     "diff": "diff",
+    "edge": "edge",
     "init": "init",
     "journal": "journal",
     "mail": "mail",

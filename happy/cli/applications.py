@@ -53,15 +53,20 @@ def application(name: str, config: Path, data: Path | None) -> Application:
 
 def application_of(config: Path, name: str, hint: str) -> AppConfig:
     """Return an application of a configuration; ``Unwell`` as ``happy check`` is."""
-    from happy.config import load  # noqa: PLC0415 - it imports the applications' world
-
-    try:
-        apps = {app.name: app for app in load(config).apps}
-    except ConfigError as error:
-        raise Unwell("\n".join(error.complaints)) from None
+    apps = applications_of(config)
     if name not in apps:
         raise click.UsageError(f"{config} has no application {name!r}; {hint}: {', '.join(apps)}")
     return apps[name]
+
+
+def applications_of(config: Path) -> dict[str, AppConfig]:
+    """Return the applications of a configuration by name; ``Unwell`` as ``happy check`` is."""
+    from happy.config import load  # noqa: PLC0415 - it imports the applications' world
+
+    try:
+        return {app.name: app for app in load(config).apps}
+    except ConfigError as error:
+        raise Unwell("\n".join(error.complaints)) from None
 
 
 def _is_journal(path: Path) -> bool:

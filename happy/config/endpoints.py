@@ -147,12 +147,23 @@ def with_backlog(description: str) -> str:
     wrapper, _, inner = description.partition(":")
     if wrapper == "haproxy":
         return f"haproxy:{with_backlog(inner)}"
-    (kind, *unnamed), named = _parse(description)
-    required, optional = _SERVERS.get(kind, ((), ()))
-    if "backlog" not in optional:
+    kind, said = server_arguments(description)
+    _, optional = _SERVERS.get(kind, ((), ()))
+    if "backlog" in said or "backlog" not in optional:
         return description
-    said = _by_name(kind, unnamed, named, (*required, *optional))
-    return description if "backlog" in said else f"{description}:backlog={BACKLOG}"
+    return f"{description}:backlog={BACKLOG}"
+
+
+def server_arguments(description: str) -> tuple[str, dict[str, str]]:
+    """Return the type of a description that was checked, and its arguments by name.
+
+    Types that are Twisted plugins, whose arguments are not ours to know, have none.
+    """
+    (kind, *unnamed), named = _parse(description)
+    if kind not in _SERVERS:
+        return kind, {}
+    required, optional = _SERVERS[kind]
+    return kind, _by_name(kind, unnamed, named, (*required, *optional))
 
 
 def client_endpoint(text: str, base: Path) -> Endpoint:
