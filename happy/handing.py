@@ -8,6 +8,8 @@ code that is newer than what applies it here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Final
 
 from happy.answers import Answers
 from happy.backlog import is_early
@@ -18,6 +20,9 @@ from happy.inline_core import Core
 from happy.memory import MemoryWatch
 from happy.order import Order, check_fingerprint
 from happy.retransmission import Retransmissions
+
+_event_of: Final = attrgetter("event")
+_key_of: Final = attrgetter("key")
 
 Keys = Mapping[int, tuple[str, bytes | None]]
 
@@ -55,13 +60,12 @@ class Handing:
         """Admit events of which none has to be looked at by itself, as nearly always; else none."""
         if not records or keys or self._core.away is not None or self._memory.full:
             return False
-        try:
-            read = {record: self._decoder.read_back(record) for record in set(records)}
-        except HappyError:
+        happened = self._decoder.together(records)
+        if happened is None or any(map(_key_of, happened)):
             return False
-        if any(entry.key is not None or self._mail.concerns(entry) for entry in read.values()):
+        if self._mail.concerns(map(type, map(_event_of, happened))):
             return False
-        return self._order.admit_all(records, [read[record] for record in records], waiters)
+        return self._order.admit_all(records, happened, waiters)
 
     def _admit_each(self, records: Sequence[bytes], keys: Keys, waiters: Sequence[Waiting]) -> None:
         for place, (record, waiter) in enumerate(zip(records, waiters, strict=True)):

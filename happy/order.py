@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import attrs
 
+from happy.bulk import Happened
 from happy.errors import Busy, KeyReused, TooLarge
 from happy.event import Entry, Prepared
 from happy.limits import Limits
@@ -33,7 +34,7 @@ class Admitted(Entry):
 
     __slots__ = ("record", "waiters")
 
-    def __init__(self, record: bytes, event: Entry | Prepared, waiter: Any) -> None:
+    def __init__(self, record: bytes, event: Happened, waiter: Any) -> None:
         self.seq = self.time_ns = 0
         self.event = event.event
         self.source = event.source
@@ -102,7 +103,7 @@ class Order:
         self._events_count, self._bytes_count = count, total
 
     def admit_all(
-        self, records: Sequence[bytes], events: Sequence[Entry], waiters: Sequence[Any]
+        self, records: Sequence[bytes], events: Sequence[Happened], waiters: Sequence[Any]
     ) -> bool:
         """Put events without keys in the queue if there is room for all; say whether there was."""
         limits = self._limits

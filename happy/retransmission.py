@@ -32,6 +32,7 @@ from happy.stream_clock import StreamClock
 from happy.unacknowledged import Copy, Placed, Unacknowledged, copy_of
 
 _SOURCE: Final = "acknowledged"
+_MAIL: Final = frozenset((Mail, MailAcknowledged))
 _NS: Final = 1_000_000_000
 _AT_ONCE_MAX: Final = 1_000  # of what is acknowledged, told in one event
 
@@ -161,9 +162,9 @@ class Retransmissions:
         self._telling: IDelayedCall | None = None
 
     @staticmethod
-    def concerns(entry: Entry) -> bool:
-        """Say whether an event is more than any other to what sees to mail that comes again."""
-        return type(entry.event) in {Mail, MailAcknowledged}
+    def concerns(kinds: Iterable[type]) -> bool:
+        """Say whether one of these kinds of events may be mail that comes again, or tell of it."""
+        return not _MAIL.isdisjoint(kinds)
 
     def admit(self, record: bytes, entry: Entry, waiter: Waiting) -> None:
         """Put an event in the order; raises as ``Order.admit`` does."""
