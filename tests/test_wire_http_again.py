@@ -107,8 +107,8 @@ def test_a_known_head_takes_each_body_that_comes_behind_it():
 def test_it_does_not_matter_how_known_requests_are_cut(items, data):
     """In pieces, several in one, a head alone: each is heard as it was sent, and in its turn."""
     client = Client()
-    client.feed(b"".join(post(b'{"item":"look"}')))
-    assert client.heard() == [["look", 1, "http POST /orders"]]
+    client.feed(*2 * [b"".join(post(b'{"item":"look"}'))])
+    assert client.heard() == 2 * [["look", 1, "http POST /orders"]]
     wire = b"".join(b"".join(post(b'{"item":"%b"}' % item.encode())) for item in items)
     while wire:
         size = data.draw(st.integers(1, len(wire)))
@@ -121,7 +121,7 @@ def test_a_known_head_without_its_body_waits_for_it():
     """A head that came with a body before is no request yet."""
     client = Client()
     head, body = post(b'{"item":"a"}')
-    client.feed(head + body)
+    client.feed(*2 * [head + body])
     client.heard()
     client.feed(head)
     assert client.transport.value() == b""
@@ -149,7 +149,7 @@ def test_a_body_that_is_too_large_is_refused_each_time():
     """It is so before its head is known and after that, with its body and before it."""
     head, body = post(b"x" * 101, b"/", b"")
     peer = Peer(http_body_bytes_max=100)
-    for wire in (head + body, head, head + body):
+    for wire in (head + body, head, head + body, head):
         peer.connect()
         assert peer.send(wire).answer()[0] == 413
     assert peer.echo.seen == []
@@ -160,7 +160,7 @@ def test_what_one_target_says_depends_on_what_else_came():
     client = Client()
     alone, with_body = post(b""), post(b'{"item":"a","count":2}')
     key = post(b"", fields=b"Idempotency-Key: k\r\n")
-    for _ in range(2):
+    for _ in range(3):
         for request in (alone, with_body, alone):
             client.feed(b"".join(request))
         assert client.heard() == [
@@ -180,7 +180,7 @@ def test_what_a_path_says_is_joined_with_each_body():
         client.feed(b"".join(post(b'{"count":%d}' % count, b"/orders/a%20b", method=b"PUT")))
     assert client.heard() == [["a b", n, "http PUT /orders/a%20b"] for n in (1, 2, 3)]
     for target in (b"/orders/%ff", b"/orders/a?count=1", b"/orders/a?x=%ff"):
-        for _ in range(2):
+        for _ in range(3):
             client.feed(b"".join(post(b'{"count":1}', target, method=b"PUT")))
             assert [status for status, _ in client.answers()] == [400]
 
@@ -188,11 +188,11 @@ def test_what_a_path_says_is_joined_with_each_body():
 def test_a_query_is_asked_anew_whatever_came_with_it():
     """A key or a body changes nothing about what a query is asked."""
     client = Client()
-    for fields in (b"", b"Idempotency-Key: k\r\n", b""):
+    for fields in 3 * (b"", b"Idempotency-Key: k\r\n"):
         for item in (b"cook", b"book"):
             client.feed(b"".join(post(b"", b"/price?item=" + item, fields, b"GET")))
             assert client.answers() == [(200, item)]
-    for _ in range(2):
+    for _ in range(3):
         client.feed(b"".join(post(b'{"item": "a"}', b"/price", method=b"GET")))
         assert [status for status, _ in client.answers()] == [415]
 
@@ -204,8 +204,18 @@ def test_what_is_remembered_of_heads_is_bounded(body, monkeypatch):
     reader = HeadReader(Limits())
     for number in range(100):
         head, _ = post(body, b"/%d" % number)
+        reader.read(head)
         known = reader.read(head)
         assert reader.read(head) is known
         long, _ = post(body, b"/%d" % number, b"X: %b\r\n" % (b"x" * 2_000))
-        assert reader.read(long) is not reader.read(long)
-        assert sum(map(len, (reader._alone, reader._before_body))) <= 8
+        _, second, third = [reader.read(long) for _ in range(3)]
+        assert second is not third
+        assert sum(map(len, (reader._alone, reader._before_body, reader._seen))) <= 16
+
+
+def test_a_head_that_comes_once_is_not_kept():
+    """What nobody asks again would only push out what is asked all the time."""
+    reader = HeadReader(Limits())
+    once, _ = post(b"", b"/once")
+    assert reader.read(once) is not reader.read(once)
+    assert reader.known(once) is reader.read(once)

@@ -135,14 +135,16 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
 class HeadReader:
     """Reads heads, and knows again those that came before: the same bytes say the same.
 
-    A client asks with the same few heads again and again. Only short heads are kept, so many of
-    those without a body and as many of those with one; then all of that kind are forgotten.
+    A client asks with the same few heads again and again. Only short heads that came twice are
+    kept, so many of those without a body and as many of those with one; then all of that kind are
+    forgotten.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._alone: dict[bytes, RequestHead] = {}
         self._before_body: dict[bytes, RequestHead] = {}
+        self._seen: set[int] = set()
         self.known = self._alone.get
         """Returns the head without a body that these very bytes were before, or None."""
 
@@ -151,12 +153,26 @@ class HeadReader:
         head = self._alone.get(data) or self._before_body.get(data)
         if head is None:
             head = parse_head(data, self._limits)
-            if len(data) <= _KNOWN_HEAD_BYTES_MAX:
+            if len(data) <= _KNOWN_HEAD_BYTES_MAX and self._comes_again(data):
                 kept = self._before_body if head.body_bytes else self._alone
                 if len(kept) >= _KNOWN_HEADS_MAX:
                     kept.clear()
                 kept[data] = head
         return head
+
+    def _comes_again(self, data: bytes) -> bool:
+        """Say whether a head was seen before; and note it, if only by a number.
+
+        To keep each that comes once would fill the processor's caches for nothing.
+        """
+        number = hash(data)
+        if number in self._seen:
+            self._seen.remove(number)
+            return True
+        if len(self._seen) >= _KNOWN_HEADS_MAX:
+            self._seen.clear()
+        self._seen.add(number)
+        return False
 
     def whole(self, data: bytes) -> tuple[RequestHead, BytesIO | None] | None:
         """Return the head and the body that ``data`` is, as nearly all that comes is.
