@@ -15,7 +15,8 @@ Both loads come with an access log in a file, a real disk, and all that a browse
 What is not real in either: 64 or 256 connections stay open and each asks again as soon as it is
 answered, as a proxy's do rather than those of browsers, which come, ask a few times and go; the
 loopback interface has neither loss nor distance; no TLS; and the load takes its part of the same
-cores, which clients elsewhere would not take.
+cores, which clients elsewhere would not take. As a batch job (``chrt --batch``) it waits for its
+turn there: else each answer would push aside the process that sends the next one.
 
 All containers are there all the time and asked by turns, so that what else the machine does meets
 all of them; told are medians, of the ratios too. Exits with 1 when fronts are slower with orders,

@@ -294,7 +294,7 @@ def main(  # noqa: PLR0913 - the command line
     json_file: Path | None,
 ) -> None:
     """Measure HTTP servers beside each other."""
-    for program in ("wrk", "taskset", "setpriv"):
+    for program in ("wrk", "taskset", "chrt", "setpriv"):
         try:
             need(program)
         except Missing as error:

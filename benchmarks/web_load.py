@@ -20,11 +20,13 @@ def run_wrk(
 ) -> dict[str, float]:
     """Load a server as fast as it goes; return what wrk counted.
 
-    ``request`` is a method, and ``browser`` for one as browsers send it.
+    ``request`` is a method, and ``browser`` for one as browsers send it. On a core that it shares
+    it does not push aside who has just answered it: no client on another machine could.
     """
     argv = [
-        "taskset", "-c", str(core), "wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s",
-        "--timeout", "10s", "-s", str(SCRIPT), url, "--", *request,
+        "taskset", "-c", str(core), "chrt", "--batch", "0",
+        "wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--timeout", "10s",
+        "-s", str(SCRIPT), url, "--", *request,
     ]  # fmt: skip
     said = subprocess.run(
         argv, capture_output=True, text=True, check=True, timeout=seconds + 60
