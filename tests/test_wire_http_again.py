@@ -13,7 +13,7 @@ from happy.app import definition_of
 from happy.codec import EventDecoder
 from happy.limits import Limits
 from happy.wire import http_head
-from happy.wire.http_head import HeadReader
+from happy.wire.http_head import HeadReader, parse_head
 from http_kit import HOST, AppPeer, Peer, answer_in
 from http_kit import Stream as Submitted
 
@@ -219,3 +219,48 @@ def test_a_head_that_comes_once_is_not_kept():
     once, _ = post(b"", b"/once")
     assert reader.read(once) is not reader.read(once)
     assert reader.known(once) is reader.read(once)
+
+
+def test_a_head_is_read_once_whenever_the_rest_comes(monkeypatch):
+    """What was read to see whether all is there is not read again when there is more, or less."""
+    heads = []
+    read = http_head.parse_head
+    monkeypatch.setattr(
+        http_head, "parse_head", lambda data, limits: heads.append(data) or read(data, limits)
+    )
+    client = Client()
+    for item in (b"a", b"bb"):
+        head, body = post(b'{"item":"%b"}' % item)
+        client.feed(head, body)
+        assert heads.pop() == head
+        assert heads == []
+    (first, body), (second, _) = post(b'{"item":"ccc"}'), post(b"", b"/orders?item=d")
+    client.feed(first + body + second)
+    assert heads == [first, second]
+    assert [item for item, _, _ in client.heard()] == ["a", "bb", "ccc", "d"]
+
+
+NAMES = ("Connection", "Idempotency-Key", "Content-Type", "Referer", "User-Agent", "X-Other")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(NAMES), st.sampled_from([str.lower, str.upper, str.title]),
+                  st.sampled_from(["close", "keep-alive, x", "a b", ""])),
+        max_size=6,
+    )
+)  # fmt: skip
+def test_what_a_head_says_in_several_fields(fields):
+    """Of some fields all count, of some the first, however their names are spelt."""
+    sent = [(spell(name).encode(), value.encode()) for name, spell, value in fields]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in sent)
+    head = parse_head(b"GET / HTTP/1.1\r\n" + HOST + lines + b"\r\n", Limits())
+    said = {name: [v.encode() for n, _, v in fields if n == name] for name in NAMES}
+    assert head.fields[1:] == sent
+    assert head.keys == tuple(said["Idempotency-Key"])
+    assert head.persistent is (b"close" not in said["Connection"])
+    for name, told in zip(
+        NAMES[2:5], (head.content_type, head.referer, head.user_agent), strict=True
+    ):
+        assert told == (said[name][0] if said[name] else None)

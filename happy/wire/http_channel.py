@@ -87,9 +87,12 @@ class HttpChannel(Timed):
             return
         if self._phase == Phase.IDLE:
             head = self.site.heads.known(data)
-            whole = self.site.heads.whole(data) if head is None else (head, None)
+            if head is not None:
+                self._begin(head, None)
+                return
+            whole = self.site.heads.whole(data)
             if whole is not None:
-                self._begin(*whole)  # with nothing before it or behind, as nearly all are
+                self._begin(*whole)
                 return
         self._held = self._held + data if self._held else data
         self._advance()
@@ -245,8 +248,7 @@ class HttpChannel(Timed):
                 pass
         except Rejected as refusal:
             self._refusal = refusal
-            self._held = b""
-            self._head = self._body = None
+            self._held, self._head, self._body = b"", None, None
         finally:
             self._advancing = False
         if self._phase != Phase.CLOSING:
@@ -261,9 +263,7 @@ class HttpChannel(Timed):
             return True
         if not self._held or self._refusal is not None or not self._may_read():
             return False
-        if self._body is not None:
-            return self._read_body()
-        return self._read_head()
+        return self._read_head() if self._body is None else self._read_body()
 
     def _may_read(self) -> bool:
         waiting = self._waiting

@@ -27,13 +27,6 @@ ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _LINE_FAULT = re.compile(rb"[^\x20-\x7e]")
-_WEIGHED: Final = frozenset(
-    {
-        b"connection", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key",
-        b"referer", b"transfer-encoding", b"user-agent",
-    }
-)  # fmt: skip
-_NOTHING: Final = (None,)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)(.*)", re.DOTALL)
@@ -145,6 +138,7 @@ class HeadReader:
         self._alone: dict[bytes, RequestHead] = {}
         self._before_body: dict[bytes, RequestHead] = {}
         self._seen: set[int] = set()
+        self._aside: tuple[bytes, RequestHead] | None = None  # read, and not yet asked for
         self.known = self._alone.get
         """Returns the head without a body that these very bytes were before, or None."""
 
@@ -152,6 +146,9 @@ class HeadReader:
         """Return the head that ``data`` holds; see ``parse_head``. It may be shared."""
         head = self._alone.get(data) or self._before_body.get(data)
         if head is None:
+            aside, self._aside = self._aside, None
+            if aside is not None and aside[0] == data:
+                return aside[1]
             head = parse_head(data, self._limits)
             if len(data) <= _KNOWN_HEAD_BYTES_MAX and self._comes_again(data):
                 kept = self._before_body if head.body_bytes else self._alone
@@ -182,12 +179,14 @@ class HeadReader:
         end = data.find(HEAD_END, 0, _KNOWN_HEAD_BYTES_MAX) + len(HEAD_END)
         if end < len(HEAD_END) or data.startswith(b"\r"):
             return None
+        head_bytes = data[:end]
         try:
-            head = self.read(data[:end])
+            head = self.read(head_bytes)
         except Rejected:
             return None
         size = len(data) - end
         if head.body_bytes != size or size > self._limits.http_body_bytes_max:
+            self._aside = head_bytes, head
             return None
         return head, BytesIO(data[end:]) if size else None
 
@@ -214,24 +213,29 @@ def _read_fields(head: RequestHead, fields: bytes) -> None:
 
 
 def _weigh_fields(head: RequestHead) -> None:
-    said: dict[bytes, list[bytes]] = {}
-    for sent_name, value in head.fields:
-        name = sent_name.lower()
-        if name in _WEIGHED:
-            said.setdefault(name, []).append(value)
-    for expectation in said.get(b"expect", ()):
+    fields = head.fields
+    first = {name.lower(): value for name, value in reversed(fields)}
+
+    def said(sought: bytes) -> list[bytes]:
+        if sought not in first:
+            return []
+        if len(first) == len(fields):  # no name stands twice
+            return [first[sought]]
+        return [value for name, value in fields if name.lower() == sought]
+
+    for expectation in said(b"expect"):
         _weigh_expectation(head, expectation)
-    _weigh_hosts(head, said.get(b"host", []))
-    if b"connection" in said:
-        _weigh_options(head, b",".join(said[b"connection"]))
-    if b"content-length" in said:
-        head.body_bytes = int(said[b"content-length"][0])  # digits, once: llhttp refused the rest
-    if b"transfer-encoding" in said:
-        _weigh_codings(head, said[b"transfer-encoding"])
-    head.keys = tuple(said.get(b"idempotency-key", ()))
-    head.content_type = said.get(b"content-type", _NOTHING)[0]
-    head.referer = said.get(b"referer", _NOTHING)[0]
-    head.user_agent = said.get(b"user-agent", _NOTHING)[0]
+    _weigh_hosts(head, said(b"host"))
+    if b"connection" in first:
+        _weigh_options(head, b",".join(said(b"connection")))
+    if b"content-length" in first:
+        head.body_bytes = int(first[b"content-length"])  # digits, once: llhttp refused the rest
+    if b"transfer-encoding" in first:
+        _weigh_codings(head, said(b"transfer-encoding"))
+    head.keys = tuple(said(b"idempotency-key"))
+    head.content_type = first.get(b"content-type")
+    head.referer = first.get(b"referer")
+    head.user_agent = first.get(b"user-agent")
 
 
 def _weigh_hosts(head: RequestHead, hosts: list[bytes]) -> None:
