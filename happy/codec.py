@@ -303,11 +303,20 @@ def to_json(value: Any) -> bytes:
 
 def from_json(data: bytes, cls: type[T]) -> T:
     """Return JSON as an attrs class; ``BadRequest`` lists every fault with its path."""
+    return from_plain(_plain_of(data), cls)
+
+
+def members_of(data: bytes) -> dict[str, Any]:
+    """Return the members of a JSON object as they are; ``BadRequest`` for anything else."""
+    plain = _plain_of(data)
+    return plain if type(plain) is dict else from_plain(plain, dict[str, Any])
+
+
+def _plain_of(data: bytes) -> Any:
     try:
-        plain = decode_json(data)
+        return decode_json(data)
     except ValueError as error:
         raise BadRequest(f"the body cannot be read: {error}") from None
-    return from_plain(plain, cls)
 
 
 def from_plain(plain: Any, cls: type[T]) -> T:

@@ -22,6 +22,7 @@ from happy.codec import (
     encode_all,
     from_json,
     from_plain,
+    members_of,
     settings_from_bytes,
     to_json,
 )
@@ -443,6 +444,14 @@ def test_a_class_that_has_no_form_in_json_is_the_authors_error():
     """A field that cannot be read from JSON at all is not the peer's fault."""
     with pytest.raises(DefinitionError, match="Foreign"):
         from_plain({"field": 1}, Foreign)
+
+
+def test_the_members_of_an_object_are_taken_as_they_are():
+    """Whatever they hold; what is no object is refused as for a class."""
+    assert members_of(b'{"a": [1, {"b": null}], "c": 1.5}') == {"a": [1, {"b": None}], "c": 1.5}
+    for body, fault in ((b"[]", "expected a table, not a list"), (b"{", "JSON"), (b"", "JSON")):
+        with pytest.raises(BadRequest, match=fault):
+            members_of(body)
 
 
 def test_a_whole_number_is_a_number():

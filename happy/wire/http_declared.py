@@ -20,7 +20,7 @@ from twisted.web.http import parse_qs
 from werkzeug.exceptions import UnsupportedMediaType
 
 from happy.app import App
-from happy.codec import from_json, from_plain
+from happy.codec import from_json, from_plain, members_of
 from happy.errors import BadRequest, HappyError
 from happy.event import Exchange
 from happy.http_routes import Route, RouteTable, answer_of, capture_texts
@@ -285,11 +285,11 @@ def _event_of_json(request: DeclaredRequest) -> Any:
     texts = request.asked.texts
     if not texts:
         return from_json(request.body, route.event_type)
-    members = from_json(request.body, dict[str, Any])
+    members = members_of(request.body)
     others = route.parameters.read(texts, partly=True)
-    twice = sorted(set(members) & set(others))
+    twice = members.keys() & others.keys()
     if twice:
-        raise BadRequest(f"{twice[0]} is in the path or the query and in the body")
+        raise BadRequest(f"{min(twice)} is in the path or the query and in the body")
     return from_plain({**members, **_plain(others)}, route.event_type)
 
 
