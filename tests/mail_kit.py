@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from conftest import need
-from edge_kit import wait_until
+from edge_kit import wait_until, written
 
 HAPPY = Path(sys.executable).with_name("happy")
 HOSTNAME = "mx.lists.example"
@@ -31,6 +31,27 @@ smarthost = "tcp:127.0.0.1:{{smarthost}}"
 [log]
 access = "off"
 """
+
+
+# Two applications, of which the second one takes its mail elsewhere.
+TWO = LISTS.replace(
+    "[mail]",
+    """[apps.post]
+app = "happy.examples.lists:MailingLists"
+{second}
+domains = ["post.example"]
+settings = {{ lists = ["dev"] }}
+[apps.post.limits]
+smtp_message_bytes_max = 90_004_096
+[mail]""",
+)
+
+
+def two_written(kind: str, folder: Path, second: str) -> str:
+    """Return what `happy edge` writes for two applications that run nowhere."""
+    config = folder / "happy.toml"
+    config.write_text(TWO.format(port=2525, smarthost=25, second=second))
+    return written(kind, config)
 
 
 def shown(journal: Path) -> list[dict]:

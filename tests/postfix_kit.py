@@ -45,6 +45,7 @@ flush     unix n - n 1000 0 flush
 proxymap  unix - - n -    - proxymap
 smtp      unix - - n -    - smtp
 relay     unix - - n -    - smtp
+lmtp      unix - - n -    - lmtp
 showq     unix n - n -    - showq
 error     unix - - n -    - error
 retry     unix - - n -    - error
@@ -100,11 +101,16 @@ OF_THE_MACHINE = re.compile(r": (?:file system clock is \d+ seconds ahead|resett
 
 @contextmanager
 def postfix(
-    *, happy: int, smarthost: int, domains: Sequence[str] = ("lists.example",), more: str = ""
+    *,
+    happy: int,
+    smarthost: int,
+    domains: Sequence[str] = ("lists.example",),
+    more: str = "",
+    lines: str | None = None,
 ) -> Iterator[Postfix]:
     """Run a Postfix that relays ``domains`` to the port ``happy``, all else to ``smarthost``.
 
-    ``more`` are lines of main.cf besides the shipped ones.
+    ``more`` are lines of main.cf besides the shipped ones, ``lines`` are others in their place.
     """
     need("postfix")
     need_root()
@@ -118,7 +124,7 @@ def postfix(
             "relay_domains = lists.example": f"relay_domains = {' '.join(domains)}",
             "{ lists.example = relay:[127.0.0.1]:2525 }": relayed,
         }
-        lines = shipped("postfix/main.cf", changes)
+        lines = lines or shipped("postfix/main.cf", changes)
         (folder / "etc/main.cf").write_text(f"{around}{lines}\n{more}\n")
         (folder / "etc/master.cf").write_text(MASTER.format(port=one.port))
         one.command("postfix", "start")

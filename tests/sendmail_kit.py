@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from edge_kit import free_port, need_root, open_folder, running, shipped
+from edge_kit import changed, free_port, need_root, open_folder, running, shipped
 from jail_kit import unpacked
 from mail_kit import HOSTNAME
 
@@ -110,15 +110,15 @@ class Sendmail:
         return re.search(r"parse +returns: \$# (.+) \$:", out)[1]
 
 
-def build(one: Sendmail, smarthost: int, happy: int) -> None:
-    """Make the configuration from the shipped lines, and do what they say to do."""
+def build(one: Sendmail, smarthost: int, lines: str) -> None:
+    """Make the configuration from these lines, and do what they say to do."""
     (one.folder / "bin").mkdir()
     for program in ("sendmail", "makemap"):  # as copies: without their set-group-id bit
         shutil.copyfile(one.root / "usr/libexec/sendmail" / program, one.folder / "bin" / program)
         (one.folder / "bin" / program).chmod(0o755)
     (one.folder / "queue").mkdir(mode=0o700)
     (one.folder / "switch").write_text("hosts files\naliases files\n")
-    lines = shipped("sendmail/happy.mc", {"/etc/mail": str(one.folder), "$h 2525": f"$h {happy}"})
+    lines = changed(lines, {"/etc/mail": str(one.folder)})
     before = BEFORE.format(folder=one.folder, hostname=HOSTNAME, smarthost=smarthost, port=one.port)
     (one.folder / "happy.mc").write_text(before + lines + AFTER)
     macros = one.root / "usr/share/sendmail/cf"
@@ -139,7 +139,7 @@ def sendmail(*, happy: int, smarthost: int) -> Iterator[Sendmail]:
     need_root()
     with open_folder() as folder:
         one = Sendmail(folder, free_port(), root)
-        build(one, smarthost, happy)
+        build(one, smarthost, shipped("sendmail/happy.mc", {"$h 2525": f"$h {happy}"}))
         command = [*NAMED, str(folder / "bin/sendmail"), *one.options, "-bD", "-q1s"]
         with running(command, one.port, folder / "said", one.environment):
             yield one

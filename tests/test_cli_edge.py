@@ -146,7 +146,12 @@ FAULTS = [
     ("nginx", 'http = "systemd:domain=INET:index=0"', SMTP, "and this one is systemd"),
     ("nginx", 'http = "unix:/run/it\'s"', SMTP, "has characters that mean something else"),
     ("opensmtpd", HTTP, SMTP.replace("smtp", "lmtp"), "may not be asked to speak LMTP"),
-    ("postfix", HTTP, SMTP.replace("tcp:2525", "unix:s"), "speaks no SMTP over a unix socket"),
+    (
+        "postfix",
+        HTTP,
+        SMTP.replace("tcp:2525", "unix:s"),
+        "goes to no unix socket by SMTP: name a port",
+    ),
 ]
 
 

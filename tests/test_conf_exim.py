@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import pytest
 
-from edge_kit import free_port
-from exim_kit import exim
+from edge_kit import free_port, open_folder
+from exim_kit import EXIM, exim, make
 from happy.limits import Limits
-from mail_kit import ELSEWHERE, LISTS, entries, relayed_both_ways, swaks
+from jail_kit import unpacked
+from mail_kit import ELSEWHERE, LISTS, entries, relayed_both_ways, swaks, two_written
 
 
 @pytest.fixture
@@ -63,3 +65,17 @@ def test_exim_is_no_open_relay(relay):
     """A stranger's mail for elsewhere is refused."""
     said = swaks(relay.port, *ELSEWHERE, stranger=True, ok=False)
     assert re.search(r"RCPT TO:<bob@example\.org>\n<\*\* 550 relay not permitted", said)
+
+
+@pytest.mark.parametrize("second", ['lmtp = "unix:post.sock"', 'lmtp = "tcp6:2424"'])
+def test_exim_takes_what_is_written_for_two_applications(second, tmp_path):
+    """One of them takes its mail by LMTP, and has larger messages; each is found."""
+    text = two_written("exim", tmp_path, second)
+    root = unpacked("EXIM_ROOT")
+    with open_folder() as folder, closing(make(folder, root)) as jail:
+        jail.write("/etc/exim4/exim4.conf", text)
+        assert "Configuration file is /etc/exim4/exim4.conf" in jail.run(EXIM, "-bV")
+        assert jail.run(EXIM, "-bP", "message_size_limit") == "message_size_limit = 90000000\n"
+        for app in ("lists", "post"):
+            said = jail.run(EXIM, "-bt", f"dev@{app}.example")
+            assert f"router = happy_{app}, transport = happy_{app}" in said

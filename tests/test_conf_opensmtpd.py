@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import pytest
 
-from edge_kit import free_port
+from edge_kit import free_port, open_folder
 from happy.limits import Limits
-from mail_kit import ELSEWHERE, LISTS, relayed_both_ways, swaks
-from opensmtpd_kit import SMTPD, opensmtpd
+from jail_kit import unpacked
+from mail_kit import ELSEWHERE, LISTS, relayed_both_ways, swaks, two_written
+from opensmtpd_kit import SMTPD, make, opensmtpd
 
 
 @pytest.fixture
@@ -53,3 +55,14 @@ def test_opensmtpd_is_no_open_relay(relay):
     """A stranger's mail for elsewhere is refused."""
     said = swaks(relay.port, *ELSEWHERE, stranger=True, ok=False)
     assert re.search(r"(?i)RCPT TO:<bob@example\.org>\n<\*\* 550 ", said)
+
+
+@pytest.mark.parametrize("second", ['smtp = "tcp:2526"', 'smtp = "tcp6:2526"'])
+def test_opensmtpd_takes_what_is_written_for_two_applications(second, tmp_path):
+    """Each on a port of its own, and one of them with larger messages."""
+    text = two_written("opensmtpd", tmp_path, second)
+    root = unpacked("OPENSMTPD_ROOT")
+    assert 'smtp max-message-size "90000000"' in text
+    with open_folder() as folder, closing(make(folder, root)) as jail:
+        jail.write("/etc/smtpd.conf", text)
+        assert jail.run(SMTPD, "-n") == "configuration OK\n"

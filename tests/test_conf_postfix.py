@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from edge_kit import free_port, wait_until
+from edge_kit import free_port, open_folder, wait_until, written
 from happy.limits import Limits
-from mail_kit import ELSEWHERE, LETTER, LISTS, entries, first_mail, swaks
+from mail_kit import ELSEWHERE, LETTER, LISTS, TWO, entries, first_mail, swaks
 from postfix_kit import postfix
 
 
@@ -87,3 +87,22 @@ def test_mail_waits_in_postfix_while_happy_is_away(relay, house):
     wait_until(lambda: relay.queued() == [], "the queue is empty")
     relay.flush()
     assert len(entries(house, "happy.Mail")) == 2
+
+
+def test_two_applications_one_of_them_by_lmtp(container, sink):
+    """What `happy edge postfix` writes for both is taken, and brings each its mail."""
+    with open_folder() as folder:
+        second = f'lmtp = "unix:{folder}/post.sock:mode=666"'
+        text = TWO.format(port=free_port(), smarthost=sink.port, second=second)
+        house = container(text).start()
+        lines = written("postfix", house.config)
+        with postfix(happy=0, smarthost=sink.port, lines=lines) as relay:
+            assert relay.command("postfix", "check") == ""
+            assert "250-SIZE 90000000" in swaks(relay.port, "--quit-after", "EHLO")
+            for domain in ("lists.example", "post.example"):
+                to = f"dev-subscribe@{domain}"
+                swaks(relay.port, "--to", to, "--from", "ann@example.org", stranger=True)
+            wait_until(lambda: relay.queued() == [], "the queue is empty")
+            for app in ("lists", "post"):
+                (mail,) = entries(house, "happy.Mail", app)
+                assert mail["recipients"] == [f"dev-subscribe@{app}.example"]

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from edge_kit import free_port, wait_until
+from edge_kit import free_port, open_folder, wait_until
 from happy.limits import Limits
-from mail_kit import ELSEWHERE, LETTER, LISTS, entries, relayed_both_ways, swaks
-from sendmail_kit import sendmail
+from jail_kit import unpacked
+from mail_kit import ELSEWHERE, LETTER, LISTS, entries, relayed_both_ways, swaks, two_written
+from sendmail_kit import Sendmail, build, sendmail
 
 
 @pytest.fixture
@@ -66,3 +67,14 @@ def test_mail_waits_in_sendmail_while_happy_is_away(relay, house):
     wait_until(lambda: entries(house, "happy.Mail"), "the mail is in the journal")
     wait_until(lambda: not relay.queued(), "the queue is empty")
     assert len(entries(house, "happy.Mail")) == 1
+
+
+def test_sendmail_takes_what_is_written_for_two_applications(tmp_path):
+    """One of them takes its mail by LMTP, and has larger messages; each is found."""
+    text = two_written("sendmail", tmp_path, 'lmtp = "tcp6:2424"')
+    with open_folder() as folder:
+        one = Sendmail(folder, 25, unpacked("SENDMAIL_ROOT"))
+        build(one, 25, text)
+        assert "O MaxMessageSize=90000000\n" in (folder / "happy.cf").read_text()
+        assert one.resolve("dev@lists.example") == "happy_lists $@ [ 127 . 0 . 0 . 1 ]"
+        assert one.resolve("dev@post.example") == "happy_post $@ [ IPv6 : : : 1 ]"

@@ -56,6 +56,7 @@ def test_a_wheel_holds_the_plugin_and_no_package_of_twisted(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert [n for n in names if n.startswith("twisted/")] == ["twisted/plugins/happy_plugin.py"]
     assert "happy/py.typed" in names
+    assert "happy/edge/templates/nginx.txt" in names
     assert not [n for n in names if n.endswith("dropin.cache")]
 
 

@@ -62,7 +62,9 @@ class Server:
             raise ValueError("trust submission is for users, who log in")
         reach = reach_of(door)
         if reach.path and door.service not in self.sockets:
-            raise ValueError(f"{self.title} speaks no {door.service.upper()} over a unix socket")
+            raise ValueError(
+                f"{self.title} goes to no unix socket by {door.service.upper()}: name a port"
+            )
         return reach
 
     def first_fit(self, doors: Iterable[Door]) -> Reach:
@@ -97,7 +99,8 @@ SERVERS: Final = {
         Server("exim", "Exim", _MAIL, ("lmtp",), named=True),
         # By SMTP alone: over LMTP it takes a message to several for deferred when it is not.
         Server("opensmtpd", "OpenSMTPD", ("smtp",), ()),
-        Server("sendmail", "Sendmail", _MAIL, _MAIL),
+        # It finds a unix socket unsafe where anybody but root may write to a folder above it.
+        Server("sendmail", "Sendmail", _MAIL, ()),
     )
 }  # fmt: skip
 """All of them, by kind."""
