@@ -105,6 +105,7 @@ def test_a_server_gives_up_after_the_application(handler_s, idle_s, connections)
     )
     site = Site("a", ("a.example",), Reach("http", "127.0.0.1", 1), limits, "/c")
     assert site.handler_s > handler_s
+    assert site.quiet_s >= site.handler_s
     assert site.kept_s >= 1
     assert site.kept_s < idle_s or idle_s == 1
     assert 1 <= site.kept <= connections

@@ -66,8 +66,9 @@ class Site:
 
     @property
     def quiet_s(self) -> int:
-        """How long a client may be silent in the middle of a body or an answer."""
-        return max(self.limits.http_body_timeout_s, self.limits.http_stall_timeout_s)
+        """How long a client may be silent: in a body, in an answer, and while it waits for one."""
+        limits = self.limits
+        return max(limits.http_body_timeout_s, limits.http_stall_timeout_s, self.handler_s)
 
     @property
     def longest_line_bytes(self) -> int:
