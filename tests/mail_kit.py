@@ -74,13 +74,14 @@ def entries(house, kind: str, app: str = "lists") -> list[dict]:
 def swaks(port: int, *arguments: str, stranger: bool = False, ok: bool = True) -> str:
     """Hand in a message with the real swaks; return the conversation."""
     command = [need("swaks"), "--server", f"127.0.0.1:{port}", "--helo", "client.example"]
+    command += ["--timeout", "60"]  # its own 30 s are few where a server asks before it answers
     command += ["--local-interface", STRANGER if stranger else "127.0.0.1"]
     done = subprocess.run(
         [*command, *arguments],
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
