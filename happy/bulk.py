@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import chain
 from operator import attrgetter, or_
 from types import GenericAlias
@@ -26,7 +26,7 @@ import msgspec
 
 from happy.event import Retired
 from happy.strict_twin import holds_attrs, strict_twin
-from happy.values import hints_of
+from happy.values import CLASSES_KEPT, hints_of
 
 _ARRAY_32: Final = b"\xdd"
 _MAP_SIZE_MAX: Final = 15
@@ -121,6 +121,7 @@ def _decoder(cls: Any) -> Callable[[bytes], Any]:
     return msgspec.msgpack.Decoder(cls).decode
 
 
+@lru_cache(maxsize=CLASSES_KEPT)
 def _record(name: str, version: int, cls: type) -> type:
     """Return the type of the records of a kind; nothing but the tag tells one from another."""
     return msgspec.defstruct(
@@ -139,6 +140,7 @@ def _record(name: str, version: int, cls: type) -> type:
     )
 
 
+@lru_cache(maxsize=CLASSES_KEPT)
 def _twin(name: str, cls: type) -> type:
     """Return the type in which only the bodies of such records are looked at, strictly."""
     fields = [("version", int), ("event", strict_twin(cls))]

@@ -211,7 +211,7 @@ class Marker:
 
 
 def _shape_of(machine: Machine) -> str:
-    cls = type(machine.state)
+    cls: type = type(machine.state)
     shape = _SHAPES.get(cls)
     if shape is None:
         told = packed((version_of(cls), fields_schema(hints_of(cls))))

@@ -8,6 +8,7 @@ not know would be lost without a word, so it is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from happy.event import ANY_VERSION, Retired
 from happy.strict_twin import strict_twin
 from happy.unreadable import KindOfEvent, unknown_kind
 from happy.upcast import bring_up, upcasters_of
+from happy.values import CLASSES_KEPT
 
 Body = msgspec.Raw | bytes | memoryview
 Read = Callable[[Any], Any]
@@ -83,6 +85,7 @@ class Readers:
         )
 
 
+@lru_cache(maxsize=CLASSES_KEPT)
 def strict_reader(cls: type) -> Read:
     """Return what makes instances of a class from msgpack; ``DefinitionError`` when nothing can.
 

@@ -8,12 +8,17 @@ import enum
 import types
 import typing
 import uuid
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final
 
 import attrs
 
 from happy.errors import DefinitionError
+
+CLASSES_KEPT: Final = 1_024
+"""Of how many classes it is kept what was found out about them: it takes long, and stays true."""
 
 _PLAIN = frozenset(
     {
@@ -31,14 +36,15 @@ _REMEDY = {
 }
 
 
-def hints_of(cls: type) -> dict[str, Any]:
+@lru_cache(maxsize=CLASSES_KEPT)
+def hints_of(cls: type) -> Mapping[str, Any]:
     """Return the resolved types of an attrs class's fields; ``DefinitionError`` if unknown."""
     try:
         # Under its own name too: a class may speak of itself before the module knows it.
         hints = typing.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=False)
     except NameError as error:
         raise DefinitionError(f"{cls.__qualname__}: {error}; import it at module level") from None
-    return {f.name: hints.get(f.name, Any) for f in attrs.fields(cls)}
+    return MappingProxyType({f.name: hints.get(f.name, Any) for f in attrs.fields(cls)})
 
 
 def check_immutable(cls: type, what: str) -> None:
