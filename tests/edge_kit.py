@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -105,9 +106,12 @@ def open_folder() -> Iterator[Path]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on now."""
-    with socket.create_server((host, 0)) as taken:
-        return int(taken.getsockname()[1])
+    """Return a port that nobody listens on now, and that nobody gets who asks for port 0."""
+    given_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.SystemRandom().sample(range(10_000, max(given_from, 30_000)), 100):
+        with suppress(OSError), socket.create_server((host, port)):
+            return port
+    raise AssertionError("there is no free port")
 
 
 def wait_until(true: Callable[[], object], what: str, *, wait_s_max: int = WAIT_S_MAX) -> None:
