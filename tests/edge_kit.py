@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
@@ -231,6 +232,28 @@ class Site:
         """``POST`` over TLS, of nothing unless told otherwise."""
         data = () if any(word.startswith("--data") for word in more) else ("--data", "")
         return self.curl(f"https://{NAME}{path}", "--request", "POST", *data, *more)
+
+
+def check_forged(echo: Site, *more: tuple[str, str]) -> None:
+    """See that what a client says of itself ends in front, and the rest is what is seen there.
+
+    ``more`` are the fields that a server tells besides.
+    """
+    forged = ("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: gopher", "X-Real-IP: 6.6.6.6",
+              "X-Forwarded-Host: evil.example", "X-Forwarded-Server: evil.example",
+              "Forwarded: for=6.6.6.6")  # fmt: skip
+    answer = echo.get("/a%2Fb//%43?x=%41", *(word for one in forged for word in ("--header", one)))
+    seen = json.loads(answer.body)
+    assert seen["uri"] == "/a%2Fb//%43?x=%41"  # as it was written
+    fields = [(name, value) for name, value in seen["fields"] if "forward" in name or "ip" in name]
+    assert sorted(fields) == [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", NAME),
+        ("x-forwarded-proto", "https"),
+        *more,
+    ]
+    assert dict(seen["fields"])["host"] == NAME
+    assert answer.fields["cache-control"] == "no-store"
 
 
 def two_applications(container, folder: Path) -> Path:
